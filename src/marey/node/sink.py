@@ -1,0 +1,30 @@
+"""The contract of a sink."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar, Literal
+
+from marey.node.base import Node
+from marey.node.settings import Setting
+from marey.stream import Frame
+
+
+class Sink(Node):
+    """A node at which streams end: a recorder, a page, a bridge to elsewhere."""
+
+    reads: ClassVar[Literal["every", "latest"]] = "every"
+    """Whether the sink must see every item or only the newest."""
+
+    sources: list[str] = Setting(
+        default_factory=list, apply="start",
+        description="names of the streams to read; none given: every stream of the session",
+    )
+
+    @abstractmethod
+    def append(self, name: str, frame: Frame) -> None:
+        """Take one item of the stream `name`.
+
+        `frame.lost` is the range of `seq` that was lost just before it. What was taken counts
+        only if `frame.valid()` still holds afterwards; the worker counts it either way.
+        """
