@@ -1,0 +1,58 @@
+// What differs between operating systems: mappings, waiting on a word, who is alive, clocks.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace marey {
+
+// A file mapped into memory; the mapping lives as long as the object.
+class Mapping {
+  public:
+    Mapping() = default;
+    ~Mapping();
+    Mapping(Mapping &&other) noexcept;
+    Mapping &operator=(Mapping &&other) noexcept;
+    Mapping(const Mapping &) = delete;
+    Mapping &operator=(const Mapping &) = delete;
+
+    // Create (exclusively, mode 0600, memory reserved) or open a file of `bytes`; with `twice` it is
+    // mapped two times back to back. Throws std::system_error.
+    static Mapping create(const std::string &path, std::size_t bytes, bool twice);
+    static Mapping open(const std::string &path, std::size_t bytes, bool twice, bool writable);
+
+    std::byte *data() const { return base_; }
+    std::size_t bytes() const { return bytes_; }
+
+  private:
+    static Mapping map(int file, std::size_t bytes, bool twice, bool writable);
+    std::byte *base_ = nullptr;
+    std::size_t bytes_ = 0;
+    std::size_t reserved_ = 0;
+};
+
+std::size_t page_size();
+
+// Sleep until *word != expected, a wake, or the time is over. Spurious returns are allowed.
+void wait_on(std::atomic<std::uint32_t> *word, std::uint32_t expected, std::int64_t timeout_ns);
+void wake_all(std::atomic<std::uint32_t> *word);
+
+// Sleep until any of the words differs from what is expected of it (at most 128 words).
+struct Watched {
+    std::atomic<std::uint32_t> *word;
+    std::uint32_t expected;
+};
+void wait_on_any(const Watched *words, std::size_t count, std::int64_t timeout_ns);
+
+// This process as pid << 32 | start time, and whether the process so named still lives.
+std::uint64_t self();
+bool alive(std::uint64_t owner);
+
+std::int64_t mono_ns();
+std::int64_t unix_ns();
+// Sleep until CLOCK_MONOTONIC reaches the time; returns early on a signal.
+void sleep_until(std::int64_t mono);
+
+}  // namespace marey
