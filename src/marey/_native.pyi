@@ -1,0 +1,238 @@
+"""The C++ core of marey: ring, wake-ups, bead kernels, frame synthesis."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+# ---------------------------------------------------------------- ring
+
+class Frame:
+    """One item of a stream: a view of shared memory and its stamps."""
+
+    @property
+    def data(self) -> NDArray[Any]:
+        """The item as a read-only view of shared memory, of its own shape."""
+
+    @property
+    def seq(self) -> int:
+        """Its gapless number in its stream."""
+
+    @property
+    def source_seq(self) -> int | None:
+        """The number of the item that this result was made of."""
+
+    @property
+    def device_frame(self) -> int | None:
+        """The device's own frame counter."""
+
+    @property
+    def device_time(self) -> int | None:
+        """Time of the exposure on the device's clock, ns."""
+
+    @property
+    def host_time(self) -> int:
+        """Unix time of the exposure, ns; results inherit it."""
+
+    @property
+    def mono_time(self) -> int:
+        """Monotonic time of the exposure, ns; results inherit it."""
+
+    @property
+    def published(self) -> int:
+        """Monotonic time of the publication, ns."""
+
+    @property
+    def epoch(self) -> int:
+        """Which of its stream's writers made it, counted from 1."""
+
+    @property
+    def lost(self) -> range:
+        """Numbers of the items that this reader lost just before this one."""
+
+    @property
+    def stamps(self) -> NDArray[Any]:
+        """The stamps as a (1,) array of `marey.stream.STAMP`."""
+
+    def valid(self) -> bool:
+        """Whether the pixels have not been overwritten; ask after using them."""
+
+    def copy(self) -> NDArray[Any]:
+        """A copy of the pixels; raises StreamError where they were overwritten meanwhile."""
+
+class Block:
+    """Consecutive items of a stream seen as one view, without a copy."""
+
+    @property
+    def data(self) -> NDArray[Any]:
+        """(T, *shape) read-only view; raises StreamError where shapes differ."""
+
+    @property
+    def seq(self) -> int:
+        """The number of the first item."""
+
+    @property
+    def epoch(self) -> int:
+        """Which of its stream's writers made the first item."""
+
+    @property
+    def lost(self) -> range:
+        """Numbers of the items that this reader lost just before this block."""
+
+    @property
+    def stamps(self) -> NDArray[Any]:
+        """The stamps as a (T,) array of `marey.stream.STAMP`."""
+
+    def valid(self) -> bool:
+        """Whether no item has been overwritten; ask after using them."""
+
+    def copy(self) -> NDArray[Any]:
+        """A copy of the pixels; raises StreamError where they were overwritten meanwhile."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> NDArray[Any]: ...
+
+class Reader:
+    """A reader of a stream with an account of what it received and lost."""
+
+    def __init__(
+        self,
+        folder: str,
+        stream: str,
+        name: str,
+        policy: Literal["every", "latest"],
+        start: str,
+        start_value: int,
+        keep: bool,
+        block: int,
+    ) -> None: ...
+    def read(self, timeout: float | None = None) -> Any:
+        """The next Frame (or Block); None when `timeout` seconds passed without one.
+
+        Raises StreamClosed when the stream has ended and all of it was read.
+        """
+
+    def release(self) -> bool:
+        """Settle the item in hand: whether it was intact until now, and hence counts as received."""
+
+    def close(self) -> None:
+        """Settle the item in hand and leave the stream."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether `read` would answer at once."""
+
+    @property
+    def cursor(self) -> int:
+        """The number of the item in hand, or of the next."""
+
+    @property
+    def row(self) -> int:
+        """Its place in the stream's table of readers."""
+
+    @property
+    def spec_json(self) -> str: ...
+    @property
+    def stream(self) -> str: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Any: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc: object) -> None: ...
+
+class Writer:
+    def __init__(
+        self,
+        folder: str,
+        name: str,
+        spec: str,
+        shape: Sequence[int],
+        itemsize: int,
+        slots: int,
+        lossless: bool,
+    ) -> None: ...
+    def write(
+        self,
+        array: NDArray[Any],
+        *,
+        source_seq: int | None = None,
+        device_frame: int | None = None,
+        device_time: int | None = None,
+        host_time: int = 0,
+        mono_time: int = 0,
+        timeout: float | None = None,
+    ) -> int:
+        """Copy one item into the ring and publish it; returns its number."""
+
+    def write_block(
+        self, array: NDArray[Any], stamps: NDArray[Any] | None = None, *, timeout: float | None = None
+    ) -> int:
+        """Copy (T, *shape) items into the ring and publish them; returns the first number."""
+
+    def lend(self, n: int | None = None, *, timeout: float | None = None) -> NDArray[Any] | None:
+        """Memory of the next item, or as (n, *shape) of the next n; None when a lossless stream has
+        no room within `timeout` seconds."""
+
+    def publish(
+        self, n: int = 1, stamps: NDArray[Any] | None = None, *, shape: Sequence[int] | None = None
+    ) -> int:
+        """Publish the first n items that were lent; returns the first number."""
+
+    def publish_one(
+        self,
+        *,
+        source_seq: int | None = None,
+        device_frame: int | None = None,
+        device_time: int | None = None,
+        host_time: int = 0,
+        mono_time: int = 0,
+    ) -> int:
+        """Publish the item that was lent, of the full shape; returns its number."""
+
+    def account(self, device_lost: int, device_repeated: int = 0) -> None:
+        """Enter frames that the device lost or delivered twice."""
+
+    def heartbeat(self) -> None: ...
+    def close(self) -> None: ...
+    @property
+    def head(self) -> int: ...
+    @property
+    def slots(self) -> int: ...
+    @property
+    def is_open(self) -> bool: ...
+    @property
+    def laggard(self) -> str | None: ...
+
+class Ring:
+    """A segment attached for looking, without an account."""
+
+    def __init__(self, folder: str, name: str) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def spec_json(self) -> str: ...
+    @property
+    def head(self) -> int: ...
+    @property
+    def oldest(self) -> int: ...
+    @property
+    def state(self) -> int: ...
+    def look(self, seq: int) -> Frame | None: ...
+    def find_source(self, source_seq: int) -> Frame | None: ...
+    def stamps(self, n: int) -> NDArray[Any]: ...
+    def facts(self) -> dict[str, Any]: ...
+    def accounts(self) -> list[dict[str, Any]]: ...
+
+class Doorbell:
+    """A word on which `wait_any` sleeps as well."""
+
+    def ring(self) -> None: ...
+
+def rung(bell: Doorbell) -> int: ...
+def wait_any(
+    readers: Sequence[Reader], bell: Doorbell | None, rung: int, timeout: float
+) -> bool: ...
+def end_stream(folder: str, name: str) -> bool: ...
+def self_owner() -> int: ...
+def is_alive(owner: int) -> bool: ...
+def sleep_until(mono: int) -> None: ...

@@ -1,0 +1,83 @@
+"""The account of a stream: what was made, delivered and lost, read from outside at any time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from marey._native import Ring
+from marey.stream.spec import UNKNOWN
+
+_SAMPLE = 512
+
+
+def quantiles(buckets: list[int], at: tuple[float, ...] = (0.5, 0.99)) -> list[float | None]:
+    """Quantiles of a latency histogram, s; bucket b holds 2^(b/4) to 2^((b+1)/4) us."""
+    counts = np.cumsum(buckets)
+    if counts[-1] == 0:
+        return [None] * len(at)
+    found = np.searchsorted(counts, np.multiply(at, counts[-1]))
+    return [float(2 ** ((b + 0.5) / 4) * 1e-6) for b in found]
+
+
+def reader_account(account: dict[str, Any], head: int) -> dict[str, Any]:
+    """One reader's account: received, lost and why, how far it is behind."""
+    every = account["policy"] == "every"
+    owed = account["cursor"] - account["start"]
+    settled = account["received"] + account["torn"] + account["skipped"]
+    # Derived, never stored: a kill between two counters cannot make a loss vanish.
+    overrun = max(0, owed - settled)
+    causes = {}
+    if every and overrun:
+        causes["overwritten before it was read"] = overrun
+    if every and account["torn"]:
+        causes["overwritten while in use"] = account["torn"]
+    p50, p99 = quantiles(account["latency"])
+    return {
+        "policy": account["policy"],
+        "received": account["received"],
+        "lost": sum(causes.values()),
+        "skipped": 0 if every else account["skipped"] + account["torn"],
+        "causes": causes,
+        "behind": max(0, head - account["cursor"]),
+        "alive": account["alive"],
+        "pid": account["pid"],
+        "latency": {"p50": p50, "p99": p99},
+    }
+
+
+def stream_account(ring: Ring) -> dict[str, Any]:
+    """The account of one stream and all its readers."""
+    facts = ring.facts()
+    stamps = ring.stamps(_SAMPLE)
+    late = (stamps["published"] - stamps["mono_time"]) / 1e9
+    spread = [float(v) for v in np.quantile(late, [0.5, 0.99])] if len(late) else [None, None]
+    rate = 0.0
+    if len(stamps) > 1 and stamps["published"][-1] > stamps["published"][0]:
+        span = (stamps["published"][-1] - stamps["published"][0]) / 1e9
+        rate = float((len(stamps) - 1) / span)
+    return {
+        "published": facts["head"],
+        "device_lost": facts["device_lost"],
+        "device_repeated": facts["device_repeated"],
+        "epoch": facts["epoch"],
+        "epochs": facts["epochs"],
+        "rate": rate,
+        "slots": facts["slots"],
+        "latency": {"p50": spread[0], "p99": spread[1]},
+        "last_device_frame": None
+        if not len(stamps) or stamps["device_frame"][-1] == UNKNOWN
+        else int(stamps["device_frame"][-1]),
+        "readers": _readers(ring, facts["head"]),
+    }
+
+
+def _readers(ring: Ring, head: int) -> dict[str, Any]:
+    readers: dict[str, Any] = {}
+    for account in ring.accounts():
+        name = account["name"]
+        if name in readers:
+            name = f"{name}#{account['row']}"
+        readers[name] = reader_account(account, head)
+    return readers
