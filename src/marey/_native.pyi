@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
-import numpy as np
 from numpy.typing import NDArray
 
 # ---------------------------------------------------------------- ring
@@ -114,7 +113,7 @@ class Reader:
         """
 
     def release(self) -> bool:
-        """Settle the item in hand: whether it was intact until now, and hence counts as received."""
+        """Settle the item in hand: whether it was intact and hence counts as received."""
 
     def close(self) -> None:
         """Settle the item in hand and leave the stream."""
@@ -165,7 +164,11 @@ class Writer:
         """Copy one item into the ring and publish it; returns its number."""
 
     def write_block(
-        self, array: NDArray[Any], stamps: NDArray[Any] | None = None, *, timeout: float | None = None
+        self,
+        array: NDArray[Any],
+        stamps: NDArray[Any] | None = None,
+        *,
+        timeout: float | None = None,
     ) -> int:
         """Copy (T, *shape) items into the ring and publish them; returns the first number."""
 

@@ -35,16 +35,32 @@ class Node(BaseModel):
     """Name under which the node is registered; set by the registry."""
 
     restart: Literal["on-failure", "never"] = Setting(
-        "on-failure", apply="start", advanced=True, description="what the supervisor does when the node dies"
+        "on-failure",
+        apply="start",
+        advanced=True,
+        description="what the supervisor does when the node dies",
     )
     start_timeout: float = Setting(
-        60.0, gt=0, le=3600, unit="s", apply="start", advanced=True,
+        60.0,
+        gt=0,
+        le=3600,
+        unit="s",
+        apply="start",
+        advanced=True,
         description="time allowed for the node to become ready",
     )
 
     _name: str = ""
     _lab: Lab | None = None
     _emit: Callable[[str, np.ndarray], None] | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and name not in type(self).model_fields:
+            raise AttributeError(
+                f"{type(self).__name__}.{name}: is no setting; what a node keeps for itself begins "
+                f"with an underscore: self._{name}"
+            )
+        super().__setattr__(name, value)
 
     @property
     def name(self) -> str:

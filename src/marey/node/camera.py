@@ -31,7 +31,7 @@ class Stamp(NamedTuple):
     mono_time: int | None = None
 
 
-class EndOfStream(Exception):  # noqa: N818 - an ending, not an error
+class EndOfStream(Exception):  # an ending, not an error
     """Raised by `grab` when a source such as a file has no more frames: the stream is closed."""
 
 
@@ -69,8 +69,14 @@ class Camera(Publisher):
 class BlockCamera(Camera):
     """A camera that can fill several frames at once, for rates at which a call a frame is dear."""
 
-    block: int = Setting(1, ge=1, le=65536, unit="frames", apply="start",
-                         description="frames asked of the device at a time")
+    block: int = Setting(
+        1,
+        ge=1,
+        le=65536,
+        unit="frames",
+        apply="start",
+        description="frames asked of the device at a time",
+    )
 
     @abstractmethod
     def grab_block(self, out: np.ndarray[Any, Any], stamps: np.ndarray[Any, Any]) -> int:

@@ -24,11 +24,18 @@ class Processor(Publisher):
 
     source: str = Setting(..., apply="start", description="name of the stream to read")
     reads: Literal["every", "latest"] = Setting(
-        "every", apply="start", advanced=True,
+        "every",
+        apply="start",
+        advanced=True,
         description="every frame in order, or only the newest when it comes to it",
     )
     block: int = Setting(
-        1, ge=1, le=4096, unit="frames", apply="start", advanced=True,
+        1,
+        ge=1,
+        le=4096,
+        unit="frames",
+        apply="start",
+        advanced=True,
         description="frames given to `process` at a time; above 1 it is given a Block",
     )
 

@@ -39,7 +39,7 @@ def Setting(  # noqa: N802 - reads as a declaration, like pydantic's Field
         advanced: shown by forms and lists only on request.
         field: anything that pydantic's `Field` takes: `ge`, `le`, `description` ...
     """
-    extra = {
+    extra: dict[str, Any] = {
         "unit": unit,
         "apply": apply,
         "readonly": readonly,

@@ -16,8 +16,12 @@ class Sink(Node):
     reads: ClassVar[Literal["every", "latest"]] = "every"
     """Whether the sink must see every item or only the newest."""
 
+    on_demand: ClassVar[bool] = False
+    """A sink that reads streams itself, through its lab, is given none by the framework."""
+
     sources: list[str] = Setting(
-        default_factory=list, apply="start",
+        default_factory=list,
+        apply="start",
         description="names of the streams to read; none given: every stream of the session",
     )
 

@@ -47,7 +47,7 @@ def check_name(what: str, name: str) -> str:
     """Return a name that may become a file, or say what is wrong with it.
 
     Raises:
-        SessionError: the name is empty, too long, or holds other signs than letters, digits, - and _.
+        SessionError: the name is empty, too long, or holds signs that a file should not.
     """
     if not NAME.fullmatch(name):
         raise SessionError(

@@ -51,7 +51,9 @@ class Source:
         until = None if timeout is None else time.monotonic() + timeout
         while not self.exists():
             if until is not None and time.monotonic() > until:
-                raise StreamMissing(f"stream '{self.name}': there is none of that name in {self.folder}")
+                raise StreamMissing(
+                    f"stream '{self.name}': there is none of that name in {self.folder}"
+                )
             time.sleep(_LOOK_EACH)
         return self
 
@@ -92,9 +94,7 @@ class Source:
 
     def _open(self, policy: Literal["every", "latest"], start: Start, block: int) -> Reader:
         word, value = (start, 0) if isinstance(start, str) else ("back", int(start * 1e9))
-        return Reader(
-            self.folder, self.name, self._reader, policy, word, value, self._keep, block
-        )
+        return Reader(self.folder, self.name, self._reader, policy, word, value, self._keep, block)
 
     @property
     def ring(self) -> Ring:

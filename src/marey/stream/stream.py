@@ -39,11 +39,15 @@ def slots_for(buffer: str, spec: Spec) -> int:
         return max(_FEWEST, min(wanted, most // each))
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|ms|KiB|MiB|GiB|frames)", buffer)
     if found is None:
-        raise StreamError(f"buffer: found {buffer!r}, expected such as '2 s', '512 MiB', '64 frames'")
+        raise StreamError(
+            f"buffer: found {buffer!r}, expected such as '2 s', '512 MiB', '64 frames'"
+        )
     size, unit = float(found[1]), found[2]
     if unit in ("s", "ms"):
         if not spec.rate:
-            raise StreamError(f"buffer: {buffer!r} needs a known rate; give a size such as '256 MiB'")
+            raise StreamError(
+                f"buffer: {buffer!r} needs a known rate; give a size such as '256 MiB'"
+            )
         wanted = ceil(size * spec.rate / (1000 if unit == "ms" else 1))
     elif unit == "frames":
         wanted = int(size)
@@ -78,7 +82,13 @@ class Stream:
         self.spec = spec
         _check_fits(Path(folder), name, spec, slots)
         self._writer = Writer(
-            str(folder), name, spec.to_json(), list(spec.shape), spec.dtype.itemsize, slots, lossless
+            str(folder),
+            name,
+            spec.to_json(),
+            list(spec.shape),
+            spec.dtype.itemsize,
+            slots,
+            lossless,
         )
         self.write = self._writer.write
         self.write_block = self._writer.write_block
@@ -140,7 +150,9 @@ def as_item(result: Any, spec: Spec) -> np.ndarray[Any, Any]:
         StreamError: it is something else.
     """
     if not isinstance(result, np.ndarray):
-        raise StreamError(f"result: found {type(result).__name__}, expected an array of {spec.dtype}")
+        raise StreamError(
+            f"result: found {type(result).__name__}, expected an array of {spec.dtype}"
+        )
     if result.dtype != spec.dtype:
         raise StreamError(f"result: found dtype {result.dtype}, expected {spec.dtype}")
     if spec.is_rows and result.ndim == 0:
