@@ -1,0 +1,1 @@
+"""Cameras: simulated scenes, files, network streams and real devices."""
