@@ -113,11 +113,6 @@ void bind_synth(nb::module_ &m) {
     bind_fill<std::uint8_t>(m);
     bind_fill<std::uint16_t>(m);
     bind_fill<float>(m);
-    m.def(
-        "sleep_ns",
-        [](std::int64_t duration) {
-            nb::gil_scoped_release released;
-            marey::sleep_ns(duration);
-        },
-        "duration"_a, "Sleep, with the timer slack of this thread turned down.");
+    m.def("sharpen_timers", &marey::sharpen_timers,
+          "Let this thread's sleeps end within 1 us of their time, where the system can.");
 }

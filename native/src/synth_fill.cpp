@@ -1,7 +1,5 @@
-// Frames without a scene: noise, counters; and a sleep that keeps time.
-#include <chrono>
+// Frames without a scene: noise and counters.
 #include <cstring>
-#include <thread>
 #include <type_traits>
 
 #if defined(__linux__)
@@ -69,15 +67,10 @@ template <class T> void fill_counter(T *out, std::size_t count, std::uint64_t fr
         out[i] = static_cast<T>(static_cast<Digit>(start + i));
 }
 
-void sleep_ns(std::int64_t duration) {
-    if (duration <= 0)
-        return;
+void sharpen_timers() {
 #if defined(__linux__)
-    // The default slack of 50 us is what a timer may be late by; 1 us is asked for once a thread.
-    thread_local const bool sharpened = prctl(PR_SET_TIMERSLACK, 1000ul, 0, 0, 0) == 0;
-    static_cast<void>(sharpened);
+    prctl(PR_SET_TIMERSLACK, 1000ul, 0, 0, 0);
 #endif
-    std::this_thread::sleep_for(std::chrono::nanoseconds(duration));
 }
 
 #define MAREY_FILL(T)                                                                             \

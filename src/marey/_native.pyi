@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
+import numpy as np
 from numpy.typing import NDArray
 
 # ---------------------------------------------------------------- ring
@@ -239,3 +240,40 @@ def end_stream(folder: str, name: str) -> bool: ...
 def self_owner() -> int: ...
 def is_alive(owner: int) -> bool: ...
 def sleep_until(mono: int) -> None: ...
+
+# ---------------------------------------------------------------- synthesis
+
+class BeadScene:
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        tile: int,
+        root: NDArray[np.float32],
+        radial_step: float,
+        first_z: float,
+        z_step: float,
+        background: float,
+        full_scale: float,
+        seed: int,
+        cache_bytes: int = ...,
+    ) -> None: ...
+    @property
+    def tiles(self) -> int: ...
+    def set_gain(self, gain: float) -> None: ...
+    def draw(
+        self, out: NDArray[Any], key: int, positions: NDArray[np.float64], focus: float = 0.0
+    ) -> None: ...
+
+def ornstein_uhlenbeck(
+    state: NDArray[np.float64],
+    decay: tuple[float, float, float],
+    kick: tuple[float, float, float],
+    seed: int,
+    first: int,
+    frames: int,
+) -> None: ...
+def fill_rows(out: NDArray[Any], pool: NDArray[Any], seed: int, key: int) -> None: ...
+def fill_uniform(out: NDArray[Any], seed: int, key: int) -> None: ...
+def fill_lookup(out: NDArray[Any], table: NDArray[Any], seed: int, key: int) -> None: ...
+def fill_counter(out: NDArray[Any], frames: NDArray[np.uint64]) -> None: ...
+def sharpen_timers() -> None: ...

@@ -13,9 +13,10 @@ Fourier-Bessel (Hankel) transform
     T(f) = 2π ∫₀ᴿ [t(ρ) − 1] J₀(2π f ρ) ρ dρ.
 
 A plane wave of transverse frequency f that is seen z further down the light gains the phase
-2π z [√((n_m/λ)² − f²) − n_m/λ] relative to the axis (angular spectrum; Goodman §3.10). The objective
-passes f ≤ NA/λ, and a pixel of side p averages the wave, which multiplies by the mean over all
-directions of sinc(p f cos θ) sinc(p f sin θ), P(f). The intensity relative to the background is
+2π z [√((n_m/λ)² − f²) − n_m/λ] relative to the axis (angular spectrum; Goodman §3.10). The
+objective passes f ≤ NA/λ, and a pixel of side p averages the wave, which multiplies by the mean
+over all directions of sinc(p f cos θ) sinc(p f sin θ), P(f). The intensity relative to the
+background is
 
     I(r, z) = | 1 + 2π ∫₀^{NA/λ} T(f) P(f) exp(i 2π z [...]) J₀(2π f r) f df |².
 
@@ -167,9 +168,9 @@ def ring_table(
     """
     radial_step = 1 / 16
     edge = (tile - 1) / 2
-    used = np.arange(0.0, edge + radial_step, radial_step)
+    used: Floats = np.arange(0.0, edge + radial_step, radial_step)
     planes = max(2, int(np.ceil((z_range[1] - z_range[0]) / z_step)) + 1)
-    z = z_range[0] + z_step * np.arange(planes)
+    z: Floats = z_range[0] + z_step * np.arange(planes, dtype=np.float64)
     fall = np.clip((used / edge - 0.85) / 0.15, 0.0, 1.0)
     contrast = np.sqrt(optics.profiles(used * optics.nm_per_px, z)) - 1
     corner = int(np.ceil(np.sqrt(2) * (tile / 2 + 1) / radial_step)) + 2
