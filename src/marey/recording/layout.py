@@ -1,0 +1,124 @@
+"""Names and numbers of the recording format, version 1 (docs/reference/recording-format.md)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marey.errors import RecordingError
+from marey.stream.spec import MAX_DIMS, STAMP
+
+FORMAT = "marey-recording"
+VERSION = 1
+
+RUN = "run.json"
+"""What the run is: session, settings, host, times, state. Its presence makes a folder a run."""
+
+LOCK = ".lock"
+"""Held by the writer (flock), so that two never append to one run."""
+
+RESERVE = ".reserve"
+"""Room kept so that a full disk still lets the recording be closed in order."""
+
+META = "zarr.json"
+INDEX_FILE = "index.bin"
+GAPS_FILE = "gaps.jsonl"
+FRAMES = "frames"
+ROWS = "rows"
+STAMPS = "stamps"
+
+MIB = 2**20
+DEFAULT_CHUNK = 64 * MIB
+"""Bytes of one file of pixels: few files even at a GB/s, small enough to copy one by one."""
+
+MAX_CHUNK_ITEMS = 2**16
+"""Items in a chunk of small items (stamps, columns of rows): half a MiB of 8-byte numbers."""
+
+U8 = np.dtype("u8")
+STAMP_NAMES: tuple[str, ...] = STAMP.names or ()
+
+INDEX = np.dtype(
+    [
+        *STAMP.descr,
+        ("epoch", "u8"),
+        ("item", "u8"),
+        ("start", "u8"),
+        ("shape", "u4", (MAX_DIMS,)),
+        ("reserved", "u8", (3,)),
+        ("check", "u8"),
+    ]
+)
+"""One record of `index.bin`: an item is part of the recording once its record is whole.
+
+`start` is its first row in the columns of a stream of rows, `shape` its own shape. 128 bytes, so
+that no record straddles two pages: a kill leaves it written or not.
+"""
+
+WORDS = INDEX.itemsize // 8
+SEED = 0x9E3779B97F4A7C15
+"""2**64 divided by the golden ratio, the odd constant of SplitMix64 (Steele, Lea, Flood 2014)."""
+
+_FACTORS = np.array([pow(SEED, k + 1, 2**64) for k in range(WORDS - 1)], np.uint64)
+
+
+def checksums(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The check word of each record: `SEED + sum(word[k] * SEED**(k + 1))` modulo 2**64.
+
+    All factors are odd, so a change of any single word is always found; a record of zeros, as a
+    hole in a file reads, is never right. It needs no loop over records, unlike a CRC.
+
+    Args:
+        words: (n, 16) or (16,), the records as 64-bit words.
+    """
+    sums: NDArray[np.uint64] = words[..., :-1] @ _FACTORS
+    return sums + np.uint64(SEED)
+
+
+def folder_name(name: str) -> str:
+    """The folder of a stream or column: its name, with everything unfit for a path as %XX."""
+    folder = quote(name, safe=" +-_@=")
+    if folder[:1] in (".", "_", "") or folder in (META, RUN, INDEX_FILE, GAPS_FILE):
+        folder = f"%{ord(name[0]):02X}{folder[1:]}" if name else "%"
+    return folder
+
+
+def chunk_items(nbytes: int, chunk: int) -> int:
+    """How many items of `nbytes` go into one chunk of at most `chunk` bytes (at least one)."""
+    return max(1, min(MAX_CHUNK_ITEMS, chunk // max(nbytes, 1)))
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Replace a JSON file in one step: whoever reads sees the old text or the new one.
+
+    Raises:
+        OSError: the file cannot be written; the old one stands.
+    """
+    fresh = path.with_name(path.name + ".new")
+    try:
+        fresh.write_text(json.dumps(value, default=str), encoding="utf-8")
+        os.replace(fresh, path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        RecordingError: it is missing, unreadable or not an object.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise RecordingError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(found, dict):
+        raise RecordingError(f"{path}: found {type(found).__name__}, expected a JSON object")
+    return found

@@ -1,0 +1,100 @@
+"""Opens recordings for reading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from marey.errors import RecordingError
+from marey.recording.layout import folder_name
+from marey.recording.run import CLOSED, read_run, stream_folders
+from marey.recording.stream import RecordedStream
+from marey.recording.stream_writer import read_spec
+
+
+class Recording:
+    """A recording as it was when it was opened, maybe still being written: streams by name.
+
+    Attributes:
+        path: the run's folder.
+        metadata: what `run.json` tells of the run: session, settings, host, times, state ...
+    """
+
+    def __init__(self, path: Path, *, rescue: bool = False) -> None:
+        self.path = path
+        self.metadata: Mapping[str, Any] = read_run(path)
+        self._rescue = rescue
+        try:
+            self._folders = {read_spec(folder)[0]: folder for folder in stream_folders(path)}
+        except OSError as error:
+            raise RecordingError(f"{path}: cannot be read ({error})") from error
+        self._streams: dict[str, RecordedStream] = {}
+
+    def __repr__(self) -> str:
+        return f"<Recording {str(self.path)!r}: {', '.join(self._folders) or 'no streams'}>"
+
+    @property
+    def streams(self) -> list[str]:
+        """Names of the recorded streams."""
+        return list(self._folders)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the recording was ended in order; otherwise it goes on, or its writer died."""
+        return self.metadata.get("state") == CLOSED
+
+    def __len__(self) -> int:
+        return len(self._folders)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._folders)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._folders
+
+    def __getitem__(self, name: str) -> RecordedStream:
+        """A stream by its name.
+
+        Raises:
+            RecordingError: there is none of this name, or it is damaged.
+        """
+        if name not in self._folders:
+            names = ", ".join(self._folders) or "none"
+            raise RecordingError(f"{self.path}: has no stream {name!r}, expected one of: {names}")
+        if name not in self._streams:
+            self._streams[name] = RecordedStream(self._folders[name], rescue=self._rescue)
+        return self._streams[name]
+
+    def close(self) -> None:
+        """Forget the streams; files stay mapped only as long as arrays of them are in use."""
+        self._streams.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_recording(path: str | Path, *, rescue: bool = False) -> Recording:
+    """Open a recording: `open_recording("data/run")["cam"][0]` is the first frame of `cam`.
+
+    It may be opened at any time, also while it is written (open it again to see more) and after
+    its writer was killed: everything that was appended so far is there.
+
+    Args:
+        path: the run's folder.
+        rescue: of a stream whose index is damaged, read what stands before the damage instead of
+            raising.
+
+    Raises:
+        RecordingError: the folder is no recording, or damaged; says where and why.
+    """
+    return Recording(Path(path), rescue=rescue)

@@ -1,0 +1,45 @@
+"""What stands in a run's folder beside the items: `run.json` and one folder for each stream."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from marey.errors import RecordingError
+from marey.recording.layout import FORMAT, META, RUN, VERSION, read_json
+
+RECORDING = "recording"
+"""State of a run that is being written, or whose writer was killed."""
+
+CLOSED = "closed"
+"""State of a run that was ended in order."""
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """The metadata of a run.
+
+    Raises:
+        RecordingError: the folder is no recording, or one of another version, or damaged.
+    """
+    if not (path / RUN).is_file():
+        reason = "has no run.json" if path.is_dir() else "no such folder"
+        raise RecordingError(f"{path}: not a recording ({reason})")
+    found = read_json(path / RUN)
+    if found.get("format") != FORMAT:
+        raise RecordingError(
+            f"{path}: not a recording (format {found.get('format')!r}, expected {FORMAT!r})"
+        )
+    if found.get("version") != VERSION:
+        raise RecordingError(
+            f"{path}: found version {found.get('version')!r} of the format, expected {VERSION}"
+        )
+    return found
+
+
+def stream_folders(path: Path) -> list[Path]:
+    """The folders of a run's streams, those whose description is complete, by name.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    return sorted(entry for entry in path.iterdir() if (entry / META).is_file())
