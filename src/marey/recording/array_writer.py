@@ -104,8 +104,8 @@ def open_array(folder: Path, meta: ArrayMeta, *, resume: bool) -> ArrayWriter:
 
 def _write_all(fd: int, items: NDArray[Any], offset: int) -> None:
     """`os.pwrite` until everything is written: it may stop short at 2 GiB or on a full disk."""
-    done = os.pwrite(fd, items, offset)
+    done = os.pwrite(fd, items.data, offset)
     if done < items.nbytes:
         rest = items.reshape(-1).view(np.uint8)
         while done < items.nbytes:
-            done += os.pwrite(fd, rest[done:], offset + done)
+            done += os.pwrite(fd, rest[done:].data, offset + done)

@@ -55,6 +55,8 @@ class FrameStore:
             self._slot.fill(0)
             self._slot[tuple(slice(n) for n in frame.shape)] = frame
             frame = self._slot
+        if frame.dtype != self._array.meta.dtype:
+            frame = frame.view(self._array.meta.dtype)
         self._array.write(item, frame)
         return 0
 

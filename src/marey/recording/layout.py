@@ -75,9 +75,12 @@ def checksums(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     hole in a file reads, is never right. It needs no loop over records, unlike a CRC.
 
     Args:
-        words: (n, 16) or (16,), the records as 64-bit words.
+        words: (n, 16), the records as 64-bit words.
+
+    Returns:
+        (n,)
     """
-    sums: NDArray[np.uint64] = words[..., :-1] @ _FACTORS
+    sums: NDArray[np.uint64] = words[:, :-1] @ _FACTORS
     return sums + np.uint64(SEED)
 
 

@@ -8,10 +8,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from marey.errors import RecordingError
-from marey.recording.layout import folder_name
-from marey.recording.run import CLOSED, read_run, stream_folders
+from marey.recording.run import CLOSED, read_run, read_spec, stream_folders
 from marey.recording.stream import RecordedStream
-from marey.recording.stream_writer import read_spec
 
 
 class Recording:

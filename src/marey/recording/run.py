@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
-from marey.errors import RecordingError
+from marey.errors import RecordingError, StreamError
 from marey.recording.layout import FORMAT, META, RUN, VERSION, read_json
+from marey.stream.spec import Spec
 
 RECORDING = "recording"
 """State of a run that is being written, or whose writer was killed."""
@@ -43,3 +45,17 @@ def stream_folders(path: Path) -> list[Path]:
         OSError: the folder cannot be read.
     """
     return sorted(entry for entry in path.iterdir() if (entry / META).is_file())
+
+
+def read_spec(folder: Path) -> tuple[str, Spec]:
+    """The name and description of the stream whose folder it is.
+
+    Raises:
+        RecordingError: the folder's metadata is damaged.
+    """
+    path = folder / META
+    try:
+        found = read_json(path)["attributes"][FORMAT]
+        return str(found["stream"]), Spec.from_json(json.dumps(found["spec"]))
+    except (KeyError, TypeError, StreamError) as error:
+        raise RecordingError(f"{path}: describes no stream ({error!r})") from error

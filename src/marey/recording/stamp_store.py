@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from marey.recording.array_writer import open_array
 from marey.recording.layout import INDEX, MAX_CHUNK_ITEMS, STAMP_NAMES, STAMPS, U8
 from marey.recording.zarray import ArrayMeta
-from marey.stream.spec import STAMP, UNKNOWN, UNKNOWN_TIME, Spec
+from marey.stream.spec import UNKNOWN, UNKNOWN_TIME, Spec
 
 _MEANING = {
     "seq": "number of the item in its stream",

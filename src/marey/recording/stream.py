@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from marey.errors import RecordingError
 from marey.recording.chunked import ChunkedArray
-from marey.recording.gaps import UNTOLD, Gap, joined, read_gaps
+from marey.recording.gaps import UNTOLD, Gap, joined, read_gaps, untold
 from marey.recording.index import read_index, rows_end
 from marey.recording.item import RecordedItem
 from marey.recording.layout import FRAMES, GAPS_FILE, INDEX_FILE, MIB, ROWS, STAMP_NAMES, STAMPS
 from marey.recording.pandas_table import to_pandas
 from marey.recording.row_store import columns, stamp_name
-from marey.recording.stream_writer import read_spec
+from marey.recording.run import read_spec
 from marey.recording.zarray import ArrayMeta, stored
-from marey.stream.spec import STAMP, Spec
+from marey.stream.spec import STAMP
 
 if TYPE_CHECKING:
     import pandas

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from marey.errors import RecordingError, StreamError
+from marey.errors import RecordingError
 from marey.recording.frame_store import FrameStore
 from marey.recording.gaps import AWAY, LAPPED, TORN, Gap, GapFile
 from marey.recording.index import read_index, rows_end
@@ -26,12 +26,11 @@ from marey.recording.layout import (
     ROWS,
     STAMP_NAMES,
     STAMPS,
-    WORDS,
     checksums,
-    read_json,
     write_json,
 )
 from marey.recording.row_store import RowStore
+from marey.recording.run import read_spec
 from marey.recording.stamp_store import StampStore
 from marey.recording.zarray import ArrayMeta, group
 from marey.stream.spec import Spec
@@ -170,7 +169,7 @@ class StreamWriter:
         record["item"] = self.items
         record["start"] = self._rows
         record["shape"][0, : self._ndim] = data.shape
-        words[-1:] = checksums(words)
+        words[-1:] = checksums(words[np.newaxis])
         whole = record.tobytes()
         if os.pwrite(self._index, whole, self.items * INDEX.itemsize) < len(whole):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -233,17 +232,3 @@ class StreamWriter:
         ends += [(gap.epoch, gap.lost.stop) for gap in [self._gaps.last] if gap]
         if ends:
             self._epoch, self._next = max(ends)
-
-
-def read_spec(folder: Path) -> tuple[str, Spec]:
-    """The name and description of the stream whose folder it is.
-
-    Raises:
-        RecordingError: the folder's metadata is damaged.
-    """
-    path = folder / META
-    try:
-        found = read_json(path)["attributes"][FORMAT]
-        return str(found["stream"]), Spec.from_json(json.dumps(found["spec"]))
-    except (KeyError, TypeError, StreamError) as error:
-        raise RecordingError(f"{path}: describes no stream ({error!r})") from error

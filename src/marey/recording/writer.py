@@ -30,8 +30,8 @@ from marey.recording.layout import (
     folder_name,
     write_json,
 )
-from marey.recording.run import CLOSED, RECORDING, read_run, stream_folders
-from marey.recording.stream_writer import Item, StreamWriter, read_spec
+from marey.recording.run import CLOSED, RECORDING, read_run, read_spec, stream_folders
+from marey.recording.stream_writer import Item, StreamWriter
 from marey.recording.zarray import group
 from marey.stream.spec import Spec
 
