@@ -118,7 +118,7 @@ class ChunkedArray:
                 begin = local[0] - k * size
                 part = slice(begin, local[-1] - k * size + 1, items.step)
                 parts.append(self._map(k)[(part, *rest)])
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, dtype=self.dtype)
 
     def _new(self, count: int) -> NDArray[Any]:
         return np.empty((count, *self.shape[1:]), self.dtype)

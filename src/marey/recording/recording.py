@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from marey.errors import RecordingError
-from marey.recording.run import CLOSED, read_run, read_spec, stream_folders
+from marey.recording.layout import folder_name
+from marey.recording.run import CLOSED, read_run, stream_folders
 from marey.recording.stream import RecordedStream
 
 
@@ -24,10 +25,9 @@ class Recording:
         self.path = path
         self.metadata: Mapping[str, Any] = read_run(path)
         self._rescue = rescue
-        try:
-            self._folders = {read_spec(folder)[0]: folder for folder in stream_folders(path)}
-        except OSError as error:
-            raise RecordingError(f"{path}: cannot be read ({error})") from error
+        folders = stream_folders(path)
+        listed = {name: path / folder_name(name) for name in self.metadata["streams"]}
+        self._folders = {**listed, **folders}
         self._streams: dict[str, RecordedStream] = {}
 
     def __repr__(self) -> str:

@@ -35,16 +35,24 @@ def read_run(path: Path) -> dict[str, Any]:
         raise RecordingError(
             f"{path}: found version {found.get('version')!r} of the format, expected {VERSION}"
         )
+    if not isinstance(found.get("streams"), dict):
+        raise RecordingError(f"{path / RUN}: damaged (names no streams)")
     return found
 
 
-def stream_folders(path: Path) -> list[Path]:
-    """The folders of a run's streams, those whose description is complete, by name.
+def stream_folders(path: Path) -> dict[str, Path]:
+    """The folders of a run's streams by the streams' names, in the order of the folders.
+
+    A folder without its description is what a kill left of making it, and holds nothing yet.
 
     Raises:
-        OSError: the folder cannot be read.
+        RecordingError: the folder cannot be read, or a description is damaged.
     """
-    return sorted(entry for entry in path.iterdir() if (entry / META).is_file())
+    try:
+        entries = sorted(entry for entry in path.iterdir() if (entry / META).is_file())
+    except OSError as error:
+        raise RecordingError(f"{path}: cannot be read ({error})") from error
+    return {read_spec(entry)[0]: entry for entry in entries}
 
 
 def read_spec(folder: Path) -> tuple[str, Spec]:

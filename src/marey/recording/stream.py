@@ -89,9 +89,9 @@ class RecordedStream:
             return found
         items = range(*key.indices(len(self)))
         if items.step == 1 and items:
-            return self._rows_between(self._span(items[0])[0], self._span(items[-1])[1])
-        parts = [self._rows_between(*self._span(i)) for i in items]
-        return np.concatenate([np.empty(0, self.spec.dtype), *parts])
+            return self._rows_at(slice(self._span(items[0])[0], self._span(items[-1])[1]))
+        wanted = [np.arange(*self._span(i)) for i in items]
+        return self._rows_at(np.concatenate(wanted)) if wanted else self._rows_at(slice(0))
 
     @cached_property
     def stamps(self) -> NDArray[Any]:
@@ -139,7 +139,7 @@ class RecordedStream:
         counts = self._shapes.prod(axis=1, dtype=np.int64)
         for name, stamp in names.items():
             rows[name] = np.repeat(self._index[stamp], counts)
-        data = self._rows_between(0, len(rows))
+        data = self._rows_at(slice(None))
         for field in fields:
             rows[field] = data[field]
         return rows
@@ -167,7 +167,7 @@ class RecordedStream:
         i %= len(self)
         shape = tuple(self._shapes[i].tolist())
         if self.spec.is_rows:
-            data = self._rows_between(*self._span(i)).reshape(shape)
+            data = self._rows_at(slice(*self._span(i))).reshape(shape)
             data.flags.writeable = False
         else:
             data = self.frames[i][tuple(slice(n) for n in shape)]
@@ -228,10 +228,12 @@ class RecordedStream:
         start = int(self._index["start"][i])
         return start, start + prod(self._shapes[i].tolist())
 
-    def _rows_between(self, start: int, stop: int) -> NDArray[Any]:
-        rows = np.empty(stop - start, self.spec.dtype)
-        for name, column in self._columns:
-            rows[name] = column[start:stop]
+    def _rows_at(self, where: slice | NDArray[np.intp]) -> NDArray[Any]:
+        """Some rows, put together from their columns."""
+        values = {name: column[where] for name, column in self._columns}
+        rows = np.empty(len(next(iter(values.values()))), self.spec.dtype)
+        for name, column in values.items():
+            rows[name] = column
         return rows
 
     def _lost_before(self, i: int) -> range:

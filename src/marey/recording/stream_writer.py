@@ -89,6 +89,8 @@ class StreamWriter:
         records: NDArray[Any] = np.empty(0, INDEX)
         if resume:
             records = self._read(folder)
+        elif (folder / INDEX_FILE).exists() and (folder / INDEX_FILE).stat().st_size:
+            raise RecordingError(f"{folder}: holds items, but its description {META} is missing")
         self.items = len(records)
         self._rows = rows_end(records) if spec.is_rows else 0
         self._record = np.zeros(1, INDEX)

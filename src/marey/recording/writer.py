@@ -116,9 +116,10 @@ class RecordingWriter:
         try:
             lock = _take(path)
             self = cls(path, lock, metadata, chunk)
-            for folder in stream_folders(path):
-                name, spec = read_spec(folder)
-                self.streams[name] = StreamWriter(folder, name, spec, chunk)
+            listed = {name: path / folder_name(name) for name in metadata["streams"]}
+            for name, stream in {**listed, **stream_folders(path)}.items():
+                spec = read_spec(stream)[1]
+                self.streams[name] = StreamWriter(stream, name, spec, chunk)
             self._note(resumed=[*metadata.get("resumed", []), time.time_ns()])
         except (OSError, RecordingError) as error:
             if lock >= 0:
@@ -154,9 +155,10 @@ class RecordingWriter:
             return self.streams[name]
         try:
             stream = StreamWriter(self.path / folder_name(name), name, spec, self._chunk)
+            self.streams[name] = stream
+            self._note()
         except OSError as error:
             raise self._failure(error) from error
-        self.streams[name] = stream
         return stream
 
     def append(self, name: str, item: Item) -> bool:
