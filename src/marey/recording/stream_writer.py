@@ -123,6 +123,13 @@ class StreamWriter:
         """How many items were published but not recorded."""
         return self._gaps.lost
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the recorded pixels (in slots of the greatest shape) or rows."""
+        if self.spec.is_rows:
+            return self._rows * self.spec.dtype.itemsize
+        return self.items * self.spec.nbytes
+
     def fits(self, data: NDArray[Any]) -> bool:
         """Whether an item is of the stream's type and not greater than its greatest shape."""
         return (

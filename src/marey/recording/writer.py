@@ -53,13 +53,14 @@ class RecordingWriter:
     Attributes:
         path: the run's folder.
         streams: the writer of each stream, by the stream's name.
+        metadata: what `run.json` tells beside what the writer itself tells there.
     """
 
     def __init__(self, path: Path, lock: int, metadata: dict[str, Any], chunk: int) -> None:
         self.path = path
         self.streams: dict[str, StreamWriter] = {}
         self._lock = lock
-        self._metadata = metadata
+        self.metadata = metadata
         self._chunk = chunk
         self._due = time.monotonic() + PUBLISH_INTERVAL
         self._closed = False
@@ -120,6 +121,8 @@ class RecordingWriter:
             for name, stream in {**listed, **stream_folders(path)}.items():
                 spec = read_spec(stream)[1]
                 self.streams[name] = StreamWriter(stream, name, spec, chunk)
+            for told_at_the_end in ("ended", "ended_because", "ledger"):
+                metadata.pop(told_at_the_end, None)
             self._note(resumed=[*metadata.get("resumed", []), time.time_ns()])
         except (OSError, RecordingError) as error:
             if lock >= 0:
@@ -133,6 +136,27 @@ class RecordingWriter:
     def items(self) -> int:
         """Items recorded, of all streams."""
         return sum(stream.items for stream in self.streams.values())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the recorded pixels and rows."""
+        return sum(stream.nbytes for stream in self.streams.values())
+
+    @property
+    def age(self) -> float:
+        """Seconds since the recording was begun, by whichever writer."""
+        return (time.time_ns() - int(self.metadata.get("started", time.time_ns()))) / 1e9
+
+    def note(self, **notes: Any) -> None:
+        """Add to the run's metadata.
+
+        Raises:
+            RecordingError: the disk is full or refuses.
+        """
+        try:
+            self._note(**notes)
+        except OSError as error:
+            raise self._failure(error) from error
 
     def add_stream(self, name: str, spec: Spec) -> StreamWriter:
         """Make room for a stream; one that the recording has already is gone on with.
@@ -231,7 +255,7 @@ class RecordingWriter:
 
     def _note(self, **changes: Any) -> None:
         """Rewrite `run.json` with some entries changed."""
-        self._metadata.update(changes)
+        self.metadata.update(changes)
         fixed = {
             "format": FORMAT,
             "version": VERSION,
@@ -244,7 +268,7 @@ class RecordingWriter:
                 for name, stream in self.streams.items()
             },
         }
-        write_json(self.path / RUN, {**self._metadata, **fixed})
+        write_json(self.path / RUN, {**self.metadata, **fixed})
 
     def _failure(self, error: OSError) -> RecordingError:
         """The error to raise; a full disk gets back the room that was kept for the closing."""
