@@ -197,15 +197,14 @@ class RecordingWriter:
         """
         stream = self.streams[name]
         try:
-            kept = stream.append(item)
+            if time.monotonic() >= self._due:
+                self._publish()
+            return stream.append(item)
         except OSError as error:
             failure = self._failure(error)
             seq = int(item.stamps["seq"][0])
             stream.lose(range(seq, seq + 1), FULL if error.errno in _NO_ROOM else str(error))
             raise failure from error
-        if time.monotonic() >= self._due:
-            self.flush()
-        return kept
 
     def flush(self) -> None:
         """Show everything that was appended to readers of Zarr, too.
@@ -213,10 +212,8 @@ class RecordingWriter:
         Raises:
             RecordingError: the disk is full or refuses.
         """
-        self._due = time.monotonic() + PUBLISH_INTERVAL
         try:
-            for stream in self.streams.values():
-                stream.flush()
+            self._publish()
         except OSError as error:
             raise self._failure(error) from error
 
@@ -253,6 +250,11 @@ class RecordingWriter:
     ) -> None:
         self.close()
 
+    def _publish(self) -> None:
+        self._due = time.monotonic() + PUBLISH_INTERVAL
+        for stream in self.streams.values():
+            stream.flush()
+
     def _note(self, **changes: Any) -> None:
         """Rewrite `run.json` with some entries changed."""
         self.metadata.update(changes)
@@ -271,9 +273,7 @@ class RecordingWriter:
         write_json(self.path / RUN, {**self.metadata, **fixed})
 
     def _failure(self, error: OSError) -> RecordingError:
-        """The error to raise; a full disk gets back the room that was kept for the closing."""
         if error.errno in _NO_ROOM:
-            (self.path / RESERVE).unlink(missing_ok=True)
             return RecordingError(f"{self.path}: {FULL} ({error.strerror})")
         return RecordingError(f"{self.path}: cannot be written ({error})")
 
