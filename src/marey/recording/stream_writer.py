@@ -132,9 +132,10 @@ class StreamWriter:
 
     def fits(self, data: NDArray[Any]) -> bool:
         """Whether an item is of the stream's type and not greater than its greatest shape."""
-        return (
-            (data.dtype is self._dtype or data.dtype == self._dtype)
-            and data.ndim == self._ndim
+        if data.dtype is not self._dtype and data.dtype != self._dtype:
+            return False
+        return data.shape == self._shape or (
+            data.ndim == self._ndim
             and all(n <= most for n, most in zip(data.shape, self._shape, strict=True))
         )
 
@@ -148,33 +149,22 @@ class StreamWriter:
             OSError: it could not be written; it is not in the recording.
             RecordingError: it is not of the stream's type and shape.
         """
-        record, words = self._record, self._words
-        words[: len(STAMP_NAMES)] = item.stamps.view(np.uint64)
-        seq, epoch = int(words[0]), item.epoch
-        if self._next is None:
-            self._next = min(item.lost.start, seq) if item.lost else seq
-            self._epoch = epoch
-        if epoch < self._epoch or (epoch == self._epoch and seq < self._next):
+        if not self._is_new(item):
             return False
-        if epoch > self._epoch:
-            self._epoch, self._next = epoch, min(self._next, seq)
-        if seq > self._next:
-            self.lose(range(self._next, seq), self._cause)
-        self._cause = LAPPED
+        record, words, seq = self._record, self._words, int(self._words[0])
         data = item.data
-        if data.shape != self._shape or data.dtype is not self._dtype:
-            if not self.fits(data):
-                raise RecordingError(
-                    f"{self.name}, item {seq}: found {data.shape} of {data.dtype}, "
-                    f"expected at most {self._shape} of {self._dtype}"
-                )
-            if not data.flags.c_contiguous:
-                data = np.ascontiguousarray(data)
+        if not self.fits(data):
+            raise RecordingError(
+                f"{self.name}, item {seq}: found {data.shape} of {data.dtype}, "
+                f"expected at most {self._shape} of {self._dtype}"
+            )
+        if not data.flags.c_contiguous:
+            data = np.ascontiguousarray(data)
         rows = self._data.write(self._rows if self.spec.is_rows else self.items, data, seq)
         if not item.valid():
             self.lose(range(seq, seq + 1), TORN)
             return False
-        record["epoch"] = epoch
+        record["epoch"] = self._epoch
         record["item"] = self.items
         record["start"] = self._rows
         record["shape"][0, : self._ndim] = data.shape
@@ -187,6 +177,12 @@ class StreamWriter:
         self._rows += rows
         self._next = seq + 1
         return True
+
+    def refuse(self, item: Item, cause: str) -> None:
+        """Enter an item, and the gap before it, as published but not recorded."""
+        if self._is_new(item):
+            seq = int(self._words[0])
+            self.lose(range(seq, seq + 1), cause)
 
     def lose(self, lost: range, cause: str) -> None:
         """Enter items as published but not recorded."""
@@ -211,6 +207,22 @@ class StreamWriter:
         """
         with self._undo:
             self.flush()
+
+    def _is_new(self, item: Item) -> bool:
+        """Take an item's stamps and enter the gap before it; False if it was there before."""
+        self._words[: len(STAMP_NAMES)] = item.stamps.view(np.uint64)
+        seq, epoch = int(self._words[0]), item.epoch
+        if self._next is None:
+            self._next = min(item.lost.start, seq) if item.lost else seq
+            self._epoch = epoch
+        if epoch < self._epoch or (epoch == self._epoch and seq < self._next):
+            return False
+        if epoch > self._epoch:
+            self._epoch, self._next = epoch, min(self._next, seq)
+        if seq > self._next:
+            self.lose(range(self._next, seq), self._cause)
+        self._cause = LAPPED
+        return True
 
     def _describe(self, folder: Path) -> None:
         """Write what the stream is; from here on the recording has it."""

@@ -201,10 +201,8 @@ class RecordingWriter:
                 self._publish()
             return stream.append(item)
         except OSError as error:
-            failure = self._failure(error)
-            seq = int(item.stamps["seq"][0])
-            stream.lose(range(seq, seq + 1), FULL if error.errno in _NO_ROOM else str(error))
-            raise failure from error
+            stream.refuse(item, FULL if error.errno in _NO_ROOM else str(error))
+            raise self._failure(error) from error
 
     def flush(self) -> None:
         """Show everything that was appended to readers of Zarr, too.
