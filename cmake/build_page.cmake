@@ -1,0 +1,63 @@
+# Builds the page out of its source folder, unless what is there was made of the same sources.
+# cmake -DPAGE_SOURCE=... -DPAGE_BUILD=... -P build_page.cmake
+set(names .npmrc build.mjs index.html package.json package-lock.json tsconfig.json)
+file(GLOB_RECURSE sources RELATIVE ${PAGE_SOURCE} ${PAGE_SOURCE}/src/*)
+list(SORT sources)
+
+function(hash_of result)
+  set(all "")
+  foreach(name ${ARGN})
+    file(SHA256 ${PAGE_SOURCE}/${name} one)
+    string(APPEND all "${name} ${one}\n")
+  endforeach()
+  string(SHA256 all "${all}")
+  set(${result} ${all} PARENT_SCOPE)
+endfunction()
+
+function(is_made_of result stamp hash)
+  set(found "")
+  if(EXISTS ${PAGE_BUILD}/${stamp})
+    file(READ ${PAGE_BUILD}/${stamp} found)
+  endif()
+  string(COMPARE EQUAL "${found}" "${hash}" same)
+  set(${result} ${same} PARENT_SCOPE)
+endfunction()
+
+file(READ ${PAGE_BUILD}/node-root.txt root)
+if(CMAKE_HOST_WIN32)
+  set(node ${root}/node.exe)
+  set(npm ${root}/node_modules/npm/bin/npm-cli.js)
+  set(ENV{PATH} "${root};$ENV{PATH}")
+else()
+  # Not bin/npm: a wheel cannot hold the symbolic link that it would have to be.
+  set(node ${root}/bin/node)
+  set(npm ${root}/lib/node_modules/npm/bin/npm-cli.js)
+  set(ENV{PATH} "${root}/bin:$ENV{PATH}")
+endif()
+
+hash_of(lock package.json package-lock.json .npmrc)
+hash_of(everything ${names} ${sources})
+is_made_of(built built.txt ${everything})
+if(built AND EXISTS ${PAGE_BUILD}/dist/index.html)
+  message(STATUS "The page is up to date")
+  file(TOUCH ${PAGE_BUILD}/built.txt)
+  return()
+endif()
+
+file(REMOVE ${PAGE_BUILD}/built.txt)
+file(REMOVE_RECURSE ${PAGE_BUILD}/src ${PAGE_BUILD}/dist)
+foreach(name ${names})
+  file(COPY ${PAGE_SOURCE}/${name} DESTINATION ${PAGE_BUILD})
+endforeach()
+file(COPY ${PAGE_SOURCE}/src DESTINATION ${PAGE_BUILD})
+
+is_made_of(installed installed.txt ${lock})
+if(NOT installed)
+  file(REMOVE ${PAGE_BUILD}/installed.txt)
+  execute_process(COMMAND ${node} ${npm} ci --no-audit --no-fund --loglevel=error
+                  WORKING_DIRECTORY ${PAGE_BUILD} COMMAND_ERROR_IS_FATAL ANY)
+  file(WRITE ${PAGE_BUILD}/installed.txt ${lock})
+endif()
+execute_process(COMMAND ${node} ${npm} run build --silent WORKING_DIRECTORY ${PAGE_BUILD}
+                                                          COMMAND_ERROR_IS_FATAL ANY)
+file(WRITE ${PAGE_BUILD}/built.txt ${everything})

@@ -1,0 +1,180 @@
+// What the page knows of its session: kept fresh by polling and by events, shown by everything else.
+import { batch, computed, signal } from "@preact/signals";
+import { get, Refused, type SessionInfo, type Status, type StreamInfo } from "./api";
+
+export type Connection = "connecting" | "live" | "lost" | "stopped";
+
+/** One line of the event log. */
+export interface Entry {
+  id: number;
+  time: number;
+  node: string;
+  kind: string;
+  level: string;
+  text: string;
+  detail: string;
+}
+
+export interface Progress {
+  fraction: number;
+  text: string;
+}
+
+export const session = signal<SessionInfo | null>(null);
+export const status = signal<Status | null>(null);
+export const connection = signal<Connection>("connecting");
+export const lastHeard = signal(0);
+export const entries = signal<Entry[]>([]);
+/** Progress of running actions, by "node.action". */
+export const progress = signal<Record<string, Progress>>({});
+
+export const frameStreams = computed(() =>
+  Object.entries(session.value?.streams ?? {}).filter(([, s]) => !s.is_rows),
+);
+export const rowStreams = computed(() =>
+  Object.entries(session.value?.streams ?? {}).filter(([, s]) => s.is_rows),
+);
+
+const POLL_MS = 500;
+const RETRY_MS = 1000;
+const KEEP_ENTRIES = 1000;
+const pause = (ms: number) => new Promise((done) => setTimeout(done, ms));
+
+let reloading = false;
+let stale = false;
+
+/** Ask for the session again, soon and once, however many events say that it changed. */
+export function reload(): void {
+  stale = true;
+  if (reloading) return;
+  reloading = true;
+  void (async () => {
+    while (stale) {
+      stale = false;
+      await pause(80);
+      try {
+        session.value = await get<SessionInfo>("/api/session");
+      } catch (error) {
+        if (!(error instanceof Refused)) break; // the poll below notices and reconnects
+      }
+    }
+    reloading = false;
+  })();
+}
+
+/** Follow the session until the page is closed. */
+export async function follow(): Promise<void> {
+  let events: EventSource | null = null;
+  for (;;) {
+    try {
+      const found = session.value && connection.value === "live" ? session.value : await fresh();
+      const heard = await get<Status>("/api/status", AbortSignal.timeout(5000));
+      batch(() => {
+        session.value = found;
+        status.value = heard;
+        lastHeard.value = Date.now();
+        connection.value = "live";
+      });
+      if (known(found) !== alive(heard)) reload();
+      if (!events || events.readyState === EventSource.CLOSED) events = listen();
+      await pause(POLL_MS);
+    } catch {
+      if (connection.value !== "stopped") connection.value = lastHeard.value ? "lost" : "connecting";
+      events?.close();
+      events = null;
+      await pause(RETRY_MS);
+    }
+  }
+}
+
+const fresh = () => get<SessionInfo>("/api/session", AbortSignal.timeout(10000));
+
+const known = (found: SessionInfo) =>
+  Object.entries(found.nodes)
+    .map(([name, node]) => `${name}:${node.state}`)
+    .sort()
+    .join();
+const alive = (heard: Status) =>
+  Object.entries(heard.nodes)
+    .map(([name, node]) => `${name}:${node.state}`)
+    .sort()
+    .join();
+
+interface RawEvent {
+  id: number;
+  time: number;
+  node: string;
+  kind: string;
+  level?: string;
+  text?: string;
+  detail?: string;
+  action?: string;
+  fraction?: number;
+}
+
+function listen(): EventSource {
+  const source = new EventSource("/api/events");
+  source.onmessage = (message) => {
+    const event = JSON.parse(message.data as string) as RawEvent;
+    if (event.kind === "progress") {
+      const key = `${event.node}.${event.action ?? ""}`;
+      progress.value = {
+        ...progress.value,
+        [key]: { fraction: event.fraction ?? 0, text: event.text ?? "" },
+      };
+      return;
+    }
+    if (event.kind === "setting" || event.kind === "state") reload();
+    note(event);
+  };
+  return source;
+}
+
+function note(event: RawEvent): void {
+  const now = entries.value;
+  if (now.some((e) => e.id === event.id)) return; // sent again after a reconnect
+  const entry = {
+    id: event.id,
+    time: event.time,
+    node: event.node,
+    kind: event.kind,
+    level: event.level ?? "info",
+    text: event.text ?? "",
+    detail: event.detail ?? "",
+  };
+  entries.value = [...now.slice(-KEEP_ENTRIES + 1), entry];
+}
+
+let ownEntries = -1;
+
+/** Write a line of the page's own into the log. */
+export function tell(level: string, text: string): void {
+  note({ id: ownEntries--, time: Date.now() / 1000, node: "page", kind: "log", level, text });
+}
+
+export function message(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** What the user chose to look at, kept in the browser for each session of that name. */
+export function remember(key: string, value: unknown): void {
+  try {
+    localStorage.setItem(`marey.${session.value?.name ?? ""}.${key}`, JSON.stringify(value));
+  } catch {
+    // A browser that keeps nothing only means that the page opens with its defaults.
+  }
+}
+
+export function recall<T>(key: string, otherwise: T): T {
+  try {
+    const text = localStorage.getItem(`marey.${session.value?.name ?? ""}.${key}`);
+    return text === null ? otherwise : (JSON.parse(text) as T);
+  } catch {
+    return otherwise;
+  }
+}
+
+/** Fields of a stream of rows that hold numbers. */
+export function numericColumns(stream: StreamInfo): string[] {
+  return stream.columns;
+}
