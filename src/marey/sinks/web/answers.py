@@ -1,0 +1,124 @@
+"""Bodies, answers and errors as JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, cast
+
+import numpy as np
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from marey.errors import (
+    ActionError,
+    MareyError,
+    NoAnswer,
+    NodeMissing,
+    SessionError,
+    SettingError,
+    StreamClosed,
+    StreamError,
+    StreamMissing,
+)
+from marey.sinks.web.guard import MAX_BODY
+
+STATUS: dict[type[Exception], int] = {
+    StreamMissing: 404,
+    NodeMissing: 404,
+    StreamClosed: 410,
+    StreamError: 422,
+    SettingError: 422,
+    ActionError: 422,
+    NoAnswer: 504,
+    SessionError: 503,
+}
+
+
+async def body_of(request: Request) -> dict[str, Any]:
+    """The JSON object that a request brings."""
+    text = b""
+    async for chunk in request.stream():
+        text += chunk
+        if len(text) > MAX_BODY:
+            raise HTTPException(413, f"body: expected at most {MAX_BODY} bytes")
+    kind = request.headers.get("content-type", "").partition(";")[0].strip()
+    if kind != "application/json":
+        raise HTTPException(415, f"Content-Type: found {kind!r}, expected 'application/json'")
+    try:
+        found = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, f"body: not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise HTTPException(400, f"body: found {type(found).__name__}, expected an object")
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def fields_in(message: str, prefix: str) -> dict[str, str]:
+    """The message of each refused field: `node.field: why; node.other: why`."""
+    found = {}
+    for part in re.split(rf"; (?={re.escape(prefix)})", message):
+        match = re.match(rf"{re.escape(prefix)}(\w+)[\w.]*: (.+)", part, re.DOTALL)
+        if match:
+            found[match[1]] = match[2]
+    return found
+
+
+def arguments_in(message: str, action: str) -> dict[str, str]:
+    """The message of each refused argument: `node.action(arg): why; action(other): why`."""
+    pattern = (
+        rf"(?:^[\w-]+\.|; ){re.escape(action)}\((\w+)[\w.]*\): (.+?)(?=; {re.escape(action)}\(|$)"
+    )
+    return {match[1]: match[2] for match in re.finditer(pattern, message, re.DOTALL)}
+
+
+def refused(error: MareyError, fields: dict[str, str]) -> Response:
+    told: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
+    if fields:
+        told |= {"field": next(iter(fields)), "fields": fields}
+    return to_json({"error": told}, STATUS[type(error)])
+
+
+async def on_marey_error(request: Request, error: Exception) -> Response:
+    status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
+    return to_json({"error": {"type": type(error).__name__, "message": str(error)}}, status)
+
+
+async def on_query_error(request: Request, error: Exception) -> Response:
+    problems = cast(ValidationError, error).errors()
+    field = ".".join(str(part) for part in problems[0]["loc"])
+    message = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in problems)
+    told = {"type": "QueryError", "message": message, "field": field}
+    return to_json({"error": told}, 422)
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    found = cast(HTTPException, error)
+    return to_json({"error": {"type": "HTTP", "message": found.detail}}, found.status_code)
+
+
+def to_text(value: Any) -> str:
+    return json.dumps(_finite(value), allow_nan=False, separators=(",", ":"))
+
+
+def to_json(value: Any, status: int = 200) -> Response:
+    return Response(
+        to_text(value), status, {"Cache-Control": "no-store"}, media_type="application/json"
+    )
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no NaN: the page is told null."""
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return value
