@@ -22,7 +22,7 @@ export function Actions({ node, actions }: { node: string; actions: Record<strin
       said.value = { text: `${action}: ${text}`, bad: false };
       open.value = null;
     } catch (error) {
-      if (error instanceof Refused && error.field) throw error;
+      if (error instanceof Refused && Object.keys(error.fields).length) throw error;
       said.value = { text: message(error), bad: true };
     } finally {
       running.value = running.value.filter((name) => name !== action);
@@ -106,7 +106,7 @@ function Arguments({ name, info, run }: ArgumentsProps) {
     try {
       await run(name, args);
     } catch (error) {
-      if (error instanceof Refused && error.field) errors.value = { [error.field]: error.message };
+      if (error instanceof Refused) errors.value = error.fields;
     }
   }
 

@@ -26,7 +26,7 @@ function Health() {
   if (!now) return null;
   const nodes = Object.values(now.nodes);
   const failed = nodes.filter((n) => n.state === "failed").length;
-  const unsettled = nodes.filter((n) => !["running", "failed"].includes(n.state)).length;
+  const unsettled = nodes.filter((n) => !["running", "ended", "failed"].includes(n.state)).length;
   const streams = Object.values(now.streams);
   // What a reader that wants only the newest skips is not lost.
   const lost =

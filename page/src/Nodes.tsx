@@ -1,6 +1,6 @@
 // The nodes of the session: state and load at a glance, settings and actions of the chosen one.
 import { useSignal } from "@preact/signals";
-import { type NodeInfo, type Schema, setNode, setSession } from "./api";
+import { type NodeInfo, type Schema, setNode, setSession, type Values } from "./api";
 import { Actions } from "./Actions";
 import { bytes } from "./format";
 import { Form } from "./form/Form";
@@ -13,7 +13,7 @@ export function Nodes() {
   const nodes = session.value?.nodes ?? {};
   const names = Object.keys(nodes);
   const chosen = useSignal(recall("node", names[0] ?? SESSION));
-  const shared = sharedSchema(nodes);
+  const shared = sharedSchema(nodes, status.value?.shared ?? {});
   const name = chosen.value in nodes || chosen.value === SESSION ? chosen.value : (names[0] ?? SESSION);
   const pick = (next: string) => {
     chosen.value = next;
@@ -58,7 +58,7 @@ function NodeButton({ name, info, on, pick }: ButtonProps) {
       <button aria-pressed={on} onClick={() => pick(name)} title={`${info.kind}: ${state}`}>
         <i class={`dot state-${state}`} />
         <span>{name}</span>
-        <small class="mono">{now ? `${now.cpu.toFixed(0)} %` : ""}</small>
+        <small class="mono">{now ? `${(now.cpu * 100).toFixed(0)} %` : ""}</small>
       </button>
     </li>
   );
@@ -104,15 +104,15 @@ function Detail({ name, info }: { name: string; info: NodeInfo }) {
 }
 
 /** The settings that nodes take over from the session, each once. */
-function sharedSchema(nodes: Record<string, NodeInfo>) {
+function sharedSchema(nodes: Record<string, NodeInfo>, shared: Values) {
   const properties: Record<string, Schema> = {};
-  const values: Record<string, unknown> = {};
+  const values: Values = {};
   const followers: Record<string, string[]> = {};
   for (const [name, node] of Object.entries(nodes)) {
     for (const field of fieldsOf(node.schema)) {
       if (!field.follows) continue;
       properties[field.name] ??= { ...field.schema, ...node.schema.properties?.[field.name] };
-      values[field.name] ??= node.settings[field.name];
+      values[field.name] ??= shared[field.name] ?? node.settings[field.name];
       (followers[field.name] ??= []).push(name);
     }
   }

@@ -80,8 +80,8 @@ export interface SessionInfo {
 }
 
 export interface Quantiles {
-  p50: number;
-  p99: number;
+  p50: number | null;
+  p99: number | null;
 }
 
 export interface ReaderStatus {
@@ -91,7 +91,7 @@ export interface ReaderStatus {
   skipped: number;
   causes: Record<string, number>;
   behind: number;
-  latency: Quantiles | null;
+  latency: Quantiles;
 }
 
 export interface StreamStatus {
@@ -99,7 +99,7 @@ export interface StreamStatus {
   rate: number;
   epoch: number;
   device_lost: number;
-  latency: Quantiles | null;
+  latency: Quantiles;
   readers: Record<string, ReaderStatus>;
 }
 
@@ -114,6 +114,8 @@ export interface NodeStatus {
 
 export interface Status {
   seconds: number;
+  /** Session-wide settings. */
+  shared: Values;
   streams: Record<string, StreamStatus>;
   nodes: Record<string, NodeStatus>;
 }
@@ -146,7 +148,8 @@ export class Refused extends Error {
     readonly status: number,
     readonly type: string,
     message: string,
-    readonly field: string | null,
+    /** Why each field was refused, where fields are named. */
+    readonly fields: Record<string, string>,
   ) {
     super(message);
   }
@@ -155,11 +158,12 @@ export class Refused extends Error {
 export async function refusal(answer: Response): Promise<Refused> {
   try {
     const { error } = (await answer.json()) as {
-      error: { type: string; message: string; field?: string };
+      error: { type: string; message: string; field?: string; fields?: Record<string, string> };
     };
-    return new Refused(answer.status, error.type, error.message, error.field ?? null);
+    const named = error.field ? { [error.field]: error.message } : {};
+    return new Refused(answer.status, error.type, error.message, error.fields ?? named);
   } catch {
-    return new Refused(answer.status, "HTTP", `the server answered ${answer.status}`, null);
+    return new Refused(answer.status, "HTTP", `the server answered ${answer.status}`, {});
   }
 }
 

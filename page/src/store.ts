@@ -1,15 +1,14 @@
 // What the page knows of its session: kept fresh by polling and by events, shown by everything else.
 import { batch, computed, signal } from "@preact/signals";
-import { get, Refused, type SessionInfo, type Status, type StreamInfo } from "./api";
+import { get, Refused, type SessionInfo, type Status } from "./api";
 
 export type Connection = "connecting" | "live" | "lost" | "stopped";
 
 /** One line of the event log. */
 export interface Entry {
-  id: number;
+  id: string;
   time: number;
   node: string;
-  kind: string;
   level: string;
   text: string;
   detail: string;
@@ -76,8 +75,12 @@ export async function follow(): Promise<void> {
         connection.value = "live";
       });
       if (known(found) !== alive(heard)) reload();
-      if (!events || events.readyState === EventSource.CLOSED) events = listen();
-      await pause(POLL_MS);
+      if (document.hidden) {
+        // A browser has six connections for all pages of a host: hidden ones give theirs back.
+        events?.close();
+        events = null;
+      } else if (!events || events.readyState === EventSource.CLOSED) events = listen();
+      await pause(document.hidden ? 4 * POLL_MS : POLL_MS);
     } catch {
       if (connection.value !== "stopped") connection.value = lastHeard.value ? "lost" : "connecting";
       events?.close();
@@ -100,56 +103,78 @@ const alive = (heard: Status) =>
     .sort()
     .join();
 
-interface RawEvent {
-  id: number;
-  time: number;
+interface Told {
+  id: string;
+  kind: "log" | "setting" | "progress" | "state" | "error" | "lost" | "outage";
   node: string;
-  kind: string;
-  level?: string;
-  text?: string;
-  detail?: string;
-  action?: string;
-  fraction?: number;
+  time: number;
+  data: Record<string, unknown>;
 }
 
 function listen(): EventSource {
   const source = new EventSource("/api/events");
   source.onmessage = (message) => {
-    const event = JSON.parse(message.data as string) as RawEvent;
+    const event = JSON.parse(message.data as string) as Told;
     if (event.kind === "progress") {
-      const key = `${event.node}.${event.action ?? ""}`;
-      progress.value = {
-        ...progress.value,
-        [key]: { fraction: event.fraction ?? 0, text: event.text ?? "" },
-      };
+      const key = `${event.node}.${String(event.data["action"])}`;
+      const { fraction, text } = event.data as { fraction: number; text: string };
+      progress.value = { ...progress.value, [key]: { fraction, text } };
       return;
     }
     if (event.kind === "setting" || event.kind === "state") reload();
-    note(event);
+    note(entryOf(event));
   };
   return source;
 }
 
-function note(event: RawEvent): void {
+function entryOf({ id, kind, node, time, data }: Told): Entry {
+  const text = (key: string) => String(data[key] ?? "");
+  const entry = { id, time, node, level: "info", text: text("text"), detail: "" };
+  switch (kind) {
+    case "log": {
+      const level = text("level");
+      return { ...entry, level: level === "stderr" ? "warning" : level };
+    }
+    case "setting": {
+      const values = Object.entries((data["values"] ?? {}) as Record<string, unknown>);
+      const shown = values.map(([name, v]) => `${name} = ${short(v)}`).join(", ");
+      const from = data["seq"] === null || data["seq"] === undefined ? "" : ` from item ${text("seq")}`;
+      return { ...entry, text: shown + from };
+    }
+    case "state": {
+      const state = text("state");
+      const level = state === "failed" ? "error" : state === "restarting" ? "warning" : "debug";
+      const why = data["error"] ? `: ${text("error")}` : "";
+      return { ...entry, level: state === "running" ? "info" : level, text: state + why };
+    }
+    case "error":
+      return { ...entry, level: "error", detail: text("trace") };
+    case "lost": {
+      const where = `${text("stream")} ▸ ${text("reader") || node}`;
+      const what = `lost ${text("count")} from item ${text("first")}`;
+      return { ...entry, level: "warning", text: `${where}: ${what}, ${text("cause")}` };
+    }
+    default:
+      return { ...entry, level: "warning", text: `${kind}: ${JSON.stringify(data)}` };
+  }
+}
+
+const short = (value: unknown) => {
+  const text = JSON.stringify(value);
+  return text.length > 80 ? `${text.slice(0, 77)}…` : text;
+};
+
+function note(entry: Entry): void {
   const now = entries.value;
-  if (now.some((e) => e.id === event.id)) return; // sent again after a reconnect
-  const entry = {
-    id: event.id,
-    time: event.time,
-    node: event.node,
-    kind: event.kind,
-    level: event.level ?? "info",
-    text: event.text ?? "",
-    detail: event.detail ?? "",
-  };
+  if (now.some((e) => e.id === entry.id)) return; // sent again after a reconnect
   entries.value = [...now.slice(-KEEP_ENTRIES + 1), entry];
 }
 
-let ownEntries = -1;
+let own = 0;
 
 /** Write a line of the page's own into the log. */
 export function tell(level: string, text: string): void {
-  note({ id: ownEntries--, time: Date.now() / 1000, node: "page", kind: "log", level, text });
+  note({ id: `page-${++own}`, time: Date.now() / 1000, node: "page", level, text, detail: "" });
 }
 
 export function message(error: unknown): string {
@@ -172,9 +197,4 @@ export function recall<T>(key: string, otherwise: T): T {
   } catch {
     return otherwise;
   }
-}
-
-/** Fields of a stream of rows that hold numbers. */
-export function numericColumns(stream: StreamInfo): string[] {
-  return stream.columns;
 }

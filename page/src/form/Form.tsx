@@ -36,9 +36,9 @@ export function Form({ schema, values, apply, locked, only }: Props) {
       typed.value = left;
       errors.value = {};
     } catch (error) {
-      const field = error instanceof Refused && error.field ? error.field : "";
-      const here = fields.some((f) => f.name === field) ? field : "";
-      errors.value = { [here]: message(error) };
+      const named = error instanceof Refused ? Object.entries(error.fields) : [];
+      const here = named.filter(([name]) => fields.some((f) => f.name === name));
+      errors.value = here.length ? Object.fromEntries(here) : { "": message(error) };
     } finally {
       busy.value = false;
     }

@@ -22,6 +22,7 @@ export function Plot() {
   const adding = useSignal(false);
   const last = useSignal<(number | null)[]>([]);
   const set = (next: Trace[]) => remember("traces", (kept.value = next));
+  const alone = new Set(traces.map((t) => t.stream)).size === 1;
   const key = JSON.stringify([traces, seconds.value]);
 
   return (
@@ -30,9 +31,9 @@ export function Plot() {
         {traces.map((trace, i) => (
           <span class="chip trace" key={title(trace)}>
             <i class="dot" style={{ background: COLOURS[i % COLOURS.length] }} />
-            {title(trace)}
-            <b class="mono">
-              {value(last.value[i])} <small>{unitOf(streams[trace.stream], trace.field)}</small>
+            <span title={title(trace)}>{alone ? `${trace.field}[${trace.row}]` : title(trace)}</span>
+            <b class="mono" title={unitOf(streams[trace.stream], trace.field)}>
+              {value(last.value[i])}
             </b>
             <button
               class="small"
@@ -126,7 +127,8 @@ function Chart({ traces, streams, seconds, paused, tell }: ChartProps) {
       if (busy || document.hidden || paused()) return;
       busy = true;
       try {
-        await Promise.all(data.map((d) => d.extend(abort.signal)));
+        // One after another: a browser has few connections, and the image needs them more.
+        for (const each of data) await each.extend(abort.signal);
         const now = Math.max(...data.map((d) => d.newest));
         plot.setData(together(data.map((d) => d.table(now))));
         tell(data.map((d) => d.last));

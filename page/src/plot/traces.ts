@@ -45,7 +45,13 @@ export class TraceData {
         }),
       signal,
     );
-    if (answer.step !== this.step && this.step) this.clear();
+    if (answer.step !== this.step && this.step) {
+      // Other items are taken from now on, so that the whole window is fetched anew.
+      this.clear();
+      this.step = answer.step;
+      this.next = null;
+      return;
+    }
     this.step = answer.step;
     this.next = answer.next;
     for (let i = 0; i < answer.t.length; i++) {

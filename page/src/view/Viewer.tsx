@@ -139,10 +139,10 @@ function Readout({ model }: { model: ViewModel }) {
         <Probe model={model} />
       </span>
       <span class="grow" />
-      <span class="mono dim">
-        {width} × {height} {model.info.pixel_format || model.info.dtype}
+      <span class="mono dim facts">
+        {width}×{height} {model.info.pixel_format || model.info.dtype}
         {picture && ` · seq ${count(picture.seq)}`}
-        {picture && picture.step > 1 && ` · every ${picture.step}. pixel`}
+        {picture && picture.step > 1 && ` · 1 of ${picture.step}`}
       </span>
       <select
         aria-label="How frames travel"
@@ -170,7 +170,7 @@ function Readout({ model }: { model: ViewModel }) {
 function Probe({ model }: { model: ViewModel }) {
   const at = model.cursor.value;
   const picture = model.picture.value;
-  if (!at || !picture) return <span class="dim">move over the image for values</span>;
+  if (!at || !picture) return <span class="dim">x – y –</span>;
   let values: number[] | null = null;
   if (model.exact && picture.step === 1 && model.format.value === "raw") {
     const { data, width, channels } = picture.pixels;

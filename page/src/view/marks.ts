@@ -31,7 +31,8 @@ export function drawMarks(
   context.globalAlpha = faint ? 0.4 : 1;
   context.strokeStyle = context.fillStyle = colour;
   context.lineWidth = 1.25 * ratio;
-  context.font = `${11 * ratio}px ui-monospace, monospace`;
+  context.font = `600 ${11 * ratio}px system-ui, sans-serif`;
+  context.lineJoin = "round";
   context.beginPath();
   const texts: [string, number, number][] = [];
   for (let i = 0; i < xs.length; i++) {
@@ -53,8 +54,8 @@ export function drawMarks(
     if (named) texts.push([String(labels[i] ?? ""), px + corner, py - corner]);
   }
   context.stroke();
-  context.lineWidth = 3 * ratio;
-  context.strokeStyle = "rgb(7 9 12 / 0.75)";
+  context.lineWidth = 2.5 * ratio;
+  context.strokeStyle = "rgb(7 9 12 / 0.7)";
   for (const [text, x, y] of texts) {
     context.strokeText(text, x, y);
     context.fillText(text, x, y);

@@ -18,20 +18,29 @@ export interface Painter {
   dispose(): void;
 }
 
+/**
+ * @param wish "webgl" or "canvas" insists on one, for tests.
+ */
 export function makePainter(canvas: HTMLCanvasElement, wish: string | null): Painter {
-  if (wish !== "canvas") {
-    const gl = canvas.getContext("webgl2", {
-      alpha: false,
-      antialias: false,
-      depth: false,
-      // Software emulation is slower than the 2-D canvas, so it does not count.
-      failIfMajorPerformanceCaveat: wish !== "webgl",
-    });
+  if (wish === "webgl" || (wish !== "canvas" && hasHardwareGl())) {
+    const gl = canvas.getContext("webgl2", { alpha: false, antialias: false, depth: false });
     if (gl) return new GlPainter(gl);
   }
   const context = canvas.getContext("2d", { alpha: false });
   if (!context) throw new Error("this browser can draw neither with WebGL nor with a 2-D canvas");
   return new CanvasPainter(context);
+}
+
+/** WebGL that is emulated in software is slower than a 2-D canvas. */
+function hasHardwareGl(): boolean {
+  const gl = document
+    .createElement("canvas")
+    .getContext("webgl2", { failIfMajorPerformanceCaveat: true });
+  if (!gl) return false;
+  const told = gl.getExtension("WEBGL_debug_renderer_info");
+  const name = String(gl.getParameter(told ? told.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
+  gl.getExtension("WEBGL_lose_context")?.loseContext();
+  return !/swiftshader|llvmpipe|software|basic render/i.test(name);
 }
 
 class CanvasPainter implements Painter {

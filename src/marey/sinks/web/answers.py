@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any, cast
 
-import numpy as np
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -60,11 +60,11 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
-def fields_in(message: str, prefix: str) -> dict[str, str]:
-    """The message of each refused field: `node.field: why; node.other: why`."""
+def fields_in(message: str) -> dict[str, str]:
+    """The message of each refused setting: `node.field: why; node.other: why`."""
     found = {}
-    for part in re.split(rf"; (?={re.escape(prefix)})", message):
-        match = re.match(rf"{re.escape(prefix)}(\w+)[\w.]*: (.+)", part, re.DOTALL)
+    for part in re.split(r"; (?=[\w-]+\.\w[\w.]*: )", message):
+        match = re.match(r"[\w-]+\.(\w+)[\w.]*: (.+)", part, re.DOTALL)
         if match:
             found[match[1]] = match[2]
     return found
@@ -116,7 +116,7 @@ def to_json(value: Any, status: int = 200) -> Response:
 def _finite(value: Any) -> Any:
     """JSON knows no NaN: the page is told null."""
     if isinstance(value, float):
-        return value if np.isfinite(value) else None
+        return value if math.isfinite(value) else None
     if isinstance(value, dict):
         return {key: _finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

@@ -145,7 +145,11 @@ class Api:
     async def set_session(self, request: Request) -> Response:
         """Change session-wide settings."""
         values = await body_of(request)
-        return to_json({"settings": await run_in_threadpool(partial(self._view.lab.set, **values))})
+        try:
+            told = await run_in_threadpool(partial(self._view.lab.set, **values))
+        except SettingError as error:
+            return refused(error, fields_in(str(error)))
+        return to_json({"settings": told})
 
     async def set_node(self, request: Request) -> Response:
         """Change settings of a node, all or none."""
@@ -155,7 +159,7 @@ class Api:
         try:
             told = await run_in_threadpool(partial(handle.set, **values))
         except SettingError as error:
-            return refused(error, fields_in(str(error), f"{node}."))
+            return refused(error, fields_in(str(error)))
         return to_json({"settings": told})
 
     async def do(self, request: Request) -> Response:

@@ -65,13 +65,14 @@ class Events:
                 yield event
             while not self._ending.is_set():
                 try:
-                    event = await asyncio.wait_for(queue.get(), _SIGN)
+                    async with asyncio.timeout(_SIGN):
+                        told = await queue.get()
                 except TimeoutError:
                     yield None
                     continue
-                if event is None:
+                if told is None:
                     return
-                yield event
+                yield told
         finally:
             self._queues.discard(queue)
 

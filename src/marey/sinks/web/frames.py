@@ -79,9 +79,9 @@ def to_bytes(data: NDArray[Any], lo: float, hi: float) -> NDArray[np.uint8]:
         values = np.arange(np.iinfo(data.dtype).max + 1, dtype=np.float64)
         table = np.clip((values - lo) * scale + 0.5, 0, 255).astype(np.uint8)
         return np.asarray(table[data])
-    real = np.float64 if data.dtype.itemsize > 4 else np.float32
-    mapped = np.clip((data.astype(real) - lo) * scale + 0.5, 0, 255)
-    return np.nan_to_num(mapped, copy=False).astype(np.uint8)
+    real: NDArray[Any] = data.astype(np.float64 if data.dtype.itemsize > 4 else np.float32)
+    mapped = np.clip((real - lo) * scale + 0.5, 0, 255)
+    return np.asarray(np.nan_to_num(mapped, copy=False).astype(np.uint8))
 
 
 def render(
@@ -154,8 +154,8 @@ def _sample(data: NDArray[Any]) -> NDArray[Any]:
     step = max(1, int(np.sqrt(data.size / _SAMPLE)))
     few = data[::step, ::step]
     if few.dtype.kind == "f":
-        return few[np.isfinite(few)]
-    return (few.view(np.uint8) if few.dtype.kind == "b" else few).ravel()
+        return np.asarray(few[np.isfinite(few)])
+    return np.asarray(few.view(np.uint8) if few.dtype.kind == "b" else few).ravel()
 
 
 def _value_range(sample: NDArray[Any], dtype: np.dtype[Any], name: str) -> tuple[float, float]:

@@ -62,7 +62,7 @@ _ASK = """<!doctype html>
 """
 
 
-class Refusal(Exception):  # noqa: N818 - answered, never raised to a user
+class Refusal(Exception):
     """A request that is answered with an error and goes no further."""
 
     def __init__(self, status: int, message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ _RATE_SAMPLE = 256  # stamps from which the rate is taken
 
 def numeric_columns(spec: Spec) -> list[str]:
     """Names of the fields that hold one real number each."""
-    fields = spec.dtype.fields or {}
+    fields: Mapping[str, Any] = spec.dtype.fields or {}
     return [
         name
         for name in spec.dtype.names or ()
@@ -25,7 +26,7 @@ def numeric_columns(spec: Spec) -> list[str]:
 
 
 def columns(rows: NDArray[Any], names: list[str]) -> dict[str, list[Any]]:
-    """The named fields of rows as lists of JSON values; what is not finite becomes None.
+    """The named fields of rows as lists, all fields where none is named.
 
     Raises:
         StreamError: the rows have no such field.
@@ -40,8 +41,6 @@ def columns(rows: NDArray[Any], names: list[str]) -> dict[str, list[Any]]:
 def _plain(column: NDArray[Any]) -> list[Any]:
     if column.dtype.kind == "S":
         return [text.decode(errors="replace") for text in column.tolist()]
-    if column.dtype.kind == "f" and not np.isfinite(column).all():
-        column = np.where(np.isfinite(column), column.astype(object), None)
     return list(column.tolist())
 
 

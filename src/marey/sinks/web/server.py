@@ -6,6 +6,7 @@ import errno
 import socket
 import ssl
 import threading
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -55,7 +56,7 @@ def bind(node: str, host: str, port: int, preferred: int | None = None) -> socke
         ) from error
 
 
-def _listen(family: int, kind: int, proto: int, place: tuple[str | int, ...]) -> socket.socket:
+def _listen(family: int, kind: int, proto: int, place: tuple[Any, ...]) -> socket.socket:
     listening = socket.socket(family, kind, proto)
     try:
         if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # Windows: REUSEADDR would share the port
