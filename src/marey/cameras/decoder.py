@@ -117,6 +117,9 @@ class Decoder:
         self._end = self._claimed_end()
         self._timed = not container.format.flags & _NO_TIMESTAMPS
         self.rate = float(stream.average_rate or 0) if self._timed else 0.0
+        # Otherwise a decoder mends what it cannot decode with what it thinks likely.
+        strictness = container.options.get("err_detect", "explode")
+        stream.codec_context.options = {"err_detect": strictness}
         # Threads that decode several frames at a time delay each, which matters only live.
         stream.thread_type = "SLICE" if self.live else "AUTO"
 
