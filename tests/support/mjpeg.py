@@ -24,16 +24,29 @@ class MjpegServer:
 
     Each connection gets the next of `shows`; the last one is repeated for later clients. After
     the last part the connection is kept open until `release`, unless `hang_up` is set: then it is
-    closed at once, as by a camera that lost its power. `plain` sends the one part as a file.
+    closed at once, as by a camera that lost its power.
+
+    Args:
+        shows: for each connection its parts.
+        hang_up: close the connection after the last part.
+        status: what to answer; other than 200 it is the whole answer.
+        plain: send the first part of the show as a file of its own.
+        hold: wait for `release` before the part of this number.
     """
 
     def __init__(
-        self, *shows: Iterable[bytes], hang_up: bool = False, status: int = 200, plain: bool = False
+        self,
+        *shows: Iterable[bytes],
+        hang_up: bool = False,
+        status: int = 200,
+        plain: bool = False,
+        hold: int | None = None,
     ) -> None:
         self.shows = [list(show) for show in shows]
         self.hang_up = hang_up
         self.status = status
         self.plain = plain
+        self.hold = hold
         self.clients = 0
         self._released = threading.Event()
         owner = self
@@ -65,7 +78,9 @@ class MjpegServer:
         handler.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         handler.end_headers()
         try:
-            for part in show:
+            for number, part in enumerate(show):
+                if number == self.hold:
+                    self._released.wait()
                 head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(part)}\r\n\r\n"
                 handler.wfile.write(head.encode() + part + b"\r\n")
         except OSError:
@@ -74,7 +89,7 @@ class MjpegServer:
             self._released.wait()
 
     def release(self) -> None:
-        """Let the connections that were sent everything close."""
+        """Send what is held, and let the connections that were sent everything close."""
         self._released.set()
 
     def __enter__(self) -> MjpegServer:

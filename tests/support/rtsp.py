@@ -67,18 +67,27 @@ class RtspServer:
         shows: for each connection the access units that `encode` made.
         rate: pictures per second, by their RTP time.
         hang_up: close the connection after the last picture.
+        hold: wait for `release` before the picture of this number.
     """
 
-    def __init__(self, *shows: list[Units], rate: int = 30, hang_up: bool = False) -> None:
+    def __init__(
+        self,
+        *shows: list[Units],
+        rate: int = 30,
+        hang_up: bool = False,
+        hold: int | None = None,
+    ) -> None:
         self.shows = shows
         self.rate = rate
         self.hang_up = hang_up
+        self.hold = hold
         self.clients = 0
         self.methods: list[str] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._ended = threading.Event()
+        self._released = threading.Event()
         self.url = f"rtsp://127.0.0.1:{self._listener.getsockname()[1]}/camera"
 
     def _accept(self) -> None:
@@ -148,6 +157,8 @@ class RtspServer:
         sequence = 0
         try:
             for number, units in enumerate(show):
+                if number == self.hold:
+                    self._released.wait()
                 # Time begins anywhere (RFC 3550, 5.1), and clients take 0 for unknown.
                 time = CLOCK + number * CLOCK // self.rate
                 payloads = [part for unit in units for part in _payloads(unit)]
@@ -162,6 +173,10 @@ class RtspServer:
         except OSError:
             return  # the client has gone, as clients do
 
+    def release(self) -> None:
+        """Send what is held."""
+        self._released.set()
+
     def __enter__(self) -> RtspServer:
         self._start(self._accept)
         return self
@@ -173,6 +188,7 @@ class RtspServer:
         trace: TracebackType | None,
     ) -> None:
         self._ended.set()
+        self.release()
         for used in [self._listener, *self._sockets]:
             with contextlib.suppress(OSError):  # closed by the other side already
                 used.shutdown(socket.SHUT_RDWR)

@@ -32,6 +32,9 @@ class Receiver:
 
     After a reconnection the numbers go on with as many left out as the source will have made
     meanwhile at its rate (at least one), and its times go on by this machine's clock.
+
+    Attributes:
+        dropped: pictures that nobody asked for in time.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Receiver:
         self._log = log
         self._decoder = connect()
         self._pictures: deque[Received] = deque()
+        self.dropped = 0
         self._changed = threading.Condition()
         self._stopped = threading.Event()
         self._ended = False
@@ -144,6 +148,7 @@ class Receiver:
             if self._decoder.live:
                 while len(self._pictures) >= self._keep:
                     self._pictures.popleft()
+                    self.dropped += 1
             else:
                 self._changed.wait_for(
                     lambda: len(self._pictures) < self._keep or self._stopped.is_set()

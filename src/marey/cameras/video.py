@@ -97,6 +97,7 @@ class Video(Camera):
     _decoder: Decoder | None = None
     _receiver: Receiver | None = None
     _held: _Next | None = None
+    _waiting: bool = True
     _layout: Layout | None = None
     _pixels: Pixels | None = None
     _start: tuple[int, int] | None = None
@@ -114,7 +115,7 @@ class Video(Camera):
             NodeError: it cannot be opened, has no frame, or cannot do what the settings ask.
         """
         self._pixels = Pixels()
-        self._start, self._offset, self._last = None, (0, 0), None
+        self._start, self._offset, self._last, self._waiting = None, (0, 0), None, True
         if is_file(self.url):
             self._decoder = self._connect()
         else:
@@ -140,6 +141,11 @@ class Video(Camera):
             EndOfStream: the file has come to its end.
             NodeError: the source failed, or sent a frame that is greater than the first.
         """
+        if self._waiting:
+            # What passed while nobody asked yet is not lost.
+            self._waiting = False
+            if self._receiver is not None and self._receiver.dropped:
+                self._held = None
         following = self._held or self._next()
         if following is None:
             return None
@@ -154,7 +160,7 @@ class Video(Camera):
         return Stamp(
             device_frame=picture.number,
             device_time=picture.time,
-            shape=target.shape,
+            shape=None if target is self._layout else target.shape,
             host_time=following.host_time,
             mono_time=following.mono_time,
         )
