@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from tests.support.documents import blocks
 
 from marey import Frame, Processor, Session, Stream
 from marey.stream import Spec
-from tests.support.documents import blocks
 
 SESSION, ATTACH, FOCUS = blocks("README.md", "python")
 (BENCH,) = blocks("README.md", "toml")

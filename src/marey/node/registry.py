@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import re
 import sys
 from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
@@ -88,6 +89,21 @@ def resolve(reference: str) -> type[Node]:
     if not (isinstance(found, type) and issubclass(found, Node)):
         raise NodeMissing(f"{reference}: not a node")
     found.kind = kind_of(found)
+    return found
+
+
+def lazy(package: str, names: list[str], name: str) -> type[Node]:
+    """A class of a package whose modules are imported only when one is asked for.
+
+    Each class stands in the module of its name: `BeadTracker` in `bead_tracker`.
+
+    Raises:
+        AttributeError: the package has no such class.
+    """
+    if name not in names:
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+    module = re.sub(r"(?<=.)([A-Z])", r"_\1", name).lower()
+    found: type[Node] = getattr(importlib.import_module(f"{package}.{module}"), name)
     return found
 
 
