@@ -175,12 +175,15 @@ class Lab:
         self.close()
 
     def _load_of(self, pid: int | None) -> dict[str, float]:
-        """CPU as a fraction of one core since the last call, and resident memory in bytes."""
+        """CPU as a fraction of one core since the last call, and its own resident memory in bytes."""
         if pid is None:
             return {"cpu": 0.0, "rss": 0.0}
         try:
             process = self._processes.setdefault(pid, psutil.Process(pid))
-            return {"cpu": process.cpu_percent() / 100, "rss": float(process.memory_info().rss)}
+            memory = process.memory_info()
+            # Rings are shared, and mapped twice: they are nobody's own.
+            own = memory.rss - getattr(memory, "shared", 0)
+            return {"cpu": process.cpu_percent() / 100, "rss": float(own)}
         except psutil.Error:
             self._processes.pop(pid, None)
             return {"cpu": 0.0, "rss": 0.0}

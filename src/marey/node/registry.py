@@ -54,12 +54,13 @@ def load(kind: str) -> type[Node]:
 
 def kind_of(cls: type[Node]) -> str:
     """The registered name of a class, or `module:Class` where it is not registered."""
-    value = f"{cls.__module__}:{cls.__qualname__}"
     for name, point in kinds().items():
-        if point.value == value:
-            cls.kind = name
-            return name
-    return value
+        # An entry point may name the package that offers the class: only then must it be loaded.
+        if point.attr == cls.__qualname__ and cls.__module__.startswith(point.module):
+            if cls.__module__ == point.module or point.load() is cls:
+                cls.kind = name
+                return name
+    return f"{cls.__module__}:{cls.__qualname__}"
 
 
 def reference(cls: type[Node]) -> str:
