@@ -175,7 +175,7 @@ class Lab:
         self.close()
 
     def _load_of(self, pid: int | None) -> dict[str, float]:
-        """CPU as a fraction of one core since the last call, and its own resident memory in bytes."""
+        """CPU as a fraction of one core since the last call, and memory of its own in bytes."""
         if pid is None:
             return {"cpu": 0.0, "rss": 0.0}
         try:

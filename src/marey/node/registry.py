@@ -56,10 +56,10 @@ def kind_of(cls: type[Node]) -> str:
     """The registered name of a class, or `module:Class` where it is not registered."""
     for name, point in kinds().items():
         # An entry point may name the package that offers the class: only then must it be loaded.
-        if point.attr == cls.__qualname__ and cls.__module__.startswith(point.module):
-            if cls.__module__ == point.module or point.load() is cls:
-                cls.kind = name
-                return name
+        near = point.attr == cls.__qualname__ and cls.__module__.startswith(point.module)
+        if near and (cls.__module__ == point.module or point.load() is cls):
+            cls.kind = name
+            return name
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
