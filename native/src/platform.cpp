@@ -1,11 +1,14 @@
 #include "marey/platform.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <fcntl.h>
+#include <optional>
+#include <pthread.h>
 #include <string>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -53,38 +56,41 @@ std::int64_t clock_ns(clockid_t clock) {
     return t.tv_sec * std::int64_t{1000000000} + t.tv_nsec;
 }
 
-// Start time of a process in ticks that differ between two processes with the same pid; 0: none.
-// A zombie counts as dead: nothing will come of it any more.
-std::uint32_t start_time(std::uint32_t pid) {
+// Start time of a process in ticks that differ between two processes with the same pid; 0: there is
+// none; nothing: it cannot be told. A zombie counts as dead: nothing will come of it any more.
+std::optional<std::uint32_t> start_time(std::uint32_t pid) {
 #ifdef __linux__
     char path[64];
     std::snprintf(path, sizeof path, "/proc/%u/stat", pid);
     const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return 0;
+    if (fd < 0) return errno == ENOENT ? std::optional<std::uint32_t>(0) : std::nullopt;
     File file(fd);
     char text[1024];
     const ssize_t n = ::read(fd, text, sizeof text - 1);
-    if (n <= 0) return 0;
+    if (n < 0) return errno == ESRCH ? std::optional<std::uint32_t>(0) : std::nullopt;
     text[n] = 0;
     // The command's name may hold spaces and brackets: count fields from the last bracket.
     const char *p = std::strrchr(text, ')');
-    if (p == nullptr || p[1] == 0) return 0;
+    if (p == nullptr || p[1] == 0) return std::nullopt;
     p += 2;
     if (*p == 'Z' || *p == 'X') return 0;
     for (int field = 3; field < 22; ++field) {
         p = std::strchr(p, ' ');
-        if (p == nullptr) return 0;
+        if (p == nullptr) return std::nullopt;
         ++p;
     }
     return static_cast<std::uint32_t>(std::strtoull(p, nullptr, 10)) | 1u;
 #elif defined(__APPLE__)
     proc_bsdinfo info{};
-    if (proc_pidinfo(static_cast<int>(pid), PROC_PIDTBSDINFO, 0, &info, sizeof info) <= 0) return 0;
+    if (proc_pidinfo(static_cast<int>(pid), PROC_PIDTBSDINFO, 0, &info, sizeof info) <= 0)
+        return errno == ESRCH ? std::optional<std::uint32_t>(0) : std::nullopt;
     return static_cast<std::uint32_t>(info.pbi_start_tvsec * 1000 + info.pbi_start_tvusec / 1000) | 1u;
 #else
     return 1;
 #endif
 }
+
+std::atomic<std::uint64_t> this_process{0};
 
 }  // namespace
 
@@ -98,6 +104,7 @@ Mapping &Mapping::operator=(Mapping &&other) noexcept {
     std::swap(base_, other.base_);
     std::swap(bytes_, other.bytes_);
     std::swap(reserved_, other.reserved_);
+    std::swap(id_, other.id_);
     return *this;
 }
 
@@ -107,7 +114,10 @@ Mapping Mapping::create(const std::string &path, std::size_t bytes, bool twice) 
     File file(fd);
     // Reserve the memory now: a full /dev/shm is an error here, not a SIGBUS in the first frame.
 #ifdef __linux__
-    if (const int error = ::posix_fallocate(fd, 0, static_cast<off_t>(bytes)); error != 0) {
+    int error = 0;
+    do error = ::posix_fallocate(fd, 0, static_cast<off_t>(bytes));
+    while (error == EINTR);
+    if (error != 0) {
         ::unlink(path.c_str());
         errno = error;
         fail(path);
@@ -122,7 +132,9 @@ Mapping Mapping::create(const std::string &path, std::size_t bytes, bool twice) 
 }
 
 Mapping Mapping::open(const std::string &path, std::size_t bytes, bool twice, bool writable) {
-    const int fd = ::open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW);
+    // Not blocking: what bears the name may be a pipe.
+    const int fd = ::open(path.c_str(),
+                          (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) fail(path);
     File file(fd);
     struct stat info {};
@@ -151,11 +163,26 @@ Mapping Mapping::map(int fd, std::size_t bytes, bool twice, bool writable) {
     mapping.base_ = static_cast<std::byte *>(base);
     mapping.bytes_ = bytes;
     mapping.reserved_ = reserved;
+    struct stat info {};
+    if (::fstat(fd, &info) != 0) fail("fstat");
+    mapping.id_ = {static_cast<std::uint64_t>(info.st_dev), static_cast<std::uint64_t>(info.st_ino)};
     for (std::size_t at = 0; at < reserved; at += bytes) {
         if (::mmap(mapping.base_ + at, bytes, protection, flags | MAP_FIXED, fd, 0) == MAP_FAILED)
             fail("mmap");
     }
     return mapping;
+}
+
+FileId file_at(const std::string &path) {
+    struct stat info {};
+    if (::lstat(path.c_str(), &info) != 0) return {};
+    return {static_cast<std::uint64_t>(info.st_dev), static_cast<std::uint64_t>(info.st_ino)};
+}
+
+bool link_new(const std::string &from, const std::string &to) {
+    if (::link(from.c_str(), to.c_str()) == 0) return true;
+    if (errno == EEXIST) return false;
+    fail(to);
 }
 
 std::size_t page_size() { return static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)); }
@@ -182,11 +209,11 @@ void wait_on_any(const Watched *words, std::size_t count, std::int64_t timeout_n
         const timespec until = as_timespec(mono_ns() + timeout_ns);
         const long answer = ::syscall(SYS_futex_waitv, waiters, static_cast<unsigned>(count), 0u,
                                       &until, CLOCK_MONOTONIC);
-        if (answer >= 0 || errno != ENOSYS) return;
-        missing.store(true, std::memory_order_relaxed);
+        if (answer >= 0 || errno == EAGAIN || errno == EINTR || errno == ETIMEDOUT) return;
+        missing.store(true, std::memory_order_relaxed);  // an old kernel, or a sandbox forbids it
     }
 #endif
-    // Kernels before 5.16: look at all words each millisecond.
+    // Kernels before 5.16, or very many words: look at all words each millisecond.
     const std::int64_t until = mono_ns() + timeout_ns;
     for (;;) {
         for (std::size_t i = 0; i < count; ++i)
@@ -220,15 +247,24 @@ void wait_on_any(const Watched *words, std::size_t count, std::int64_t timeout_n
 #endif
 
 std::uint64_t self() {
-    const auto pid = static_cast<std::uint32_t>(::getpid());
-    static std::uint64_t cached = 0;  // keyed by pid, so that a fork learns its own
-    if (cached >> 32 != pid) cached = std::uint64_t{pid} << 32 | start_time(pid);
-    return cached;
+    std::uint64_t known = this_process.load(std::memory_order_relaxed);
+    if (known == 0) {
+        // A fork must learn its own; asking for the pid each time would be a system call.
+        static const int hooked = ::pthread_atfork(
+            nullptr, nullptr, [] { this_process.store(0, std::memory_order_relaxed); });
+        static_cast<void>(hooked);
+        const auto pid = static_cast<std::uint32_t>(::getpid());
+        const auto started = start_time(pid);
+        if (!started || *started == 0) fail("start time of this process (is /proc mounted?)");
+        known = std::uint64_t{pid} << 32 | *started;
+        this_process.store(known, std::memory_order_relaxed);
+    }
+    return known;
 }
 
 bool alive(std::uint64_t owner) {
-    const std::uint32_t started = start_time(static_cast<std::uint32_t>(owner >> 32));
-    return started != 0 && started == static_cast<std::uint32_t>(owner);
+    const auto started = start_time(static_cast<std::uint32_t>(owner >> 32));
+    return !started || (*started != 0 && *started == static_cast<std::uint32_t>(owner));
 }
 
 std::int64_t mono_ns() { return clock_ns(CLOCK_MONOTONIC); }

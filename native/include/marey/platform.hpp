@@ -8,6 +8,15 @@
 
 namespace marey {
 
+// Which file a path leads to, or a mapping came from.
+struct FileId {
+    std::uint64_t device = 0, number = 0;
+    bool operator==(const FileId &) const = default;
+};
+
+// The file at the path; all zero where there is none.
+FileId file_at(const std::string &path);
+
 // A file mapped into memory; the mapping lives as long as the object.
 class Mapping {
   public:
@@ -25,28 +34,35 @@ class Mapping {
 
     std::byte *data() const { return base_; }
     std::size_t bytes() const { return bytes_; }
+    // While it is mapped no other file can have the same identity.
+    FileId id() const { return id_; }
 
   private:
     static Mapping map(int file, std::size_t bytes, bool twice, bool writable);
     std::byte *base_ = nullptr;
     std::size_t bytes_ = 0;
     std::size_t reserved_ = 0;
+    FileId id_;
 };
 
 std::size_t page_size();
+
+// Give `from` the name `to` as well, unless `to` exists: then false. Throws std::system_error.
+bool link_new(const std::string &from, const std::string &to);
 
 // Sleep until *word != expected, a wake, or the time is over. Spurious returns are allowed.
 void wait_on(std::atomic<std::uint32_t> *word, std::uint32_t expected, std::int64_t timeout_ns);
 void wake_all(std::atomic<std::uint32_t> *word);
 
-// Sleep until any of the words differs from what is expected of it (at most 128 words).
+// Sleep until any of the words differs from what is expected of it.
 struct Watched {
     std::atomic<std::uint32_t> *word;
     std::uint32_t expected;
 };
 void wait_on_any(const Watched *words, std::size_t count, std::int64_t timeout_ns);
 
-// This process as pid << 32 | start time, and whether the process so named still lives.
+// This process as pid << 32 | start time, and whether the process so named still lives. Where that
+// cannot be told (no descriptors left), it counts as alive: taking from the living is worse.
 std::uint64_t self();
 bool alive(std::uint64_t owner);
 

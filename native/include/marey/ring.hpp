@@ -1,7 +1,7 @@
 // A stream's ring in shared memory: one writer, many readers, no locks.
 #pragma once
 
-#include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -27,19 +27,32 @@ using Shape = std::vector<std::uint64_t>;
 
 // What the header says, checked once at attach; the shared copy is never trusted again.
 struct Geometry {
-    std::uint64_t generation = 0, slots = 0, stride = 0, itemsize = 0, first = 0;
+    std::uint64_t generation = 0, life = 0, first = 0;
+    std::uint64_t slots = 0, stride = 0, itemsize = 0;
     Shape shape;
     bool lossless = false;
     std::uint64_t item_bytes() const;
 };
 
+// What a writer asks for; the ring has at least so many slots, rounded up to whole pages.
+struct Layout {
+    Shape shape;
+    std::uint64_t itemsize = 0, slots = 0;
+    bool lossless = false;
+    std::string spec;
+};
+
 // An attached segment.
 class Ring {
   public:
-    Ring(std::string folder, std::string name, Mapping control, Mapping data, Geometry geometry,
-         std::string spec);
     static std::shared_ptr<Ring> attach(const std::string &folder, const std::string &name,
                                         bool writable_data = false);
+    // Make a segment, to follow `before` where there is one. Nothing where another process made the
+    // stream at the same time.
+    static std::shared_ptr<Ring> create(const std::string &folder, const std::string &name,
+                                        const Layout &layout, const Ring *before);
+    // Remove what dead writers of this stream left: files that belong to no segment.
+    void sweep() const;
 
     const std::string folder, name, spec;
     const Geometry geometry;
@@ -49,8 +62,11 @@ class Ring {
         return data->data() + seq % geometry.slots * geometry.stride;
     }
     marey_control &control() const { return *control_; }
-    marey_reader &reader(std::size_t row) const { return readers_[row]; }
     marey_slot &slot(std::uint64_t seq) const { return slots_[seq % geometry.slots]; }
+    marey_accounts &accounts() const { return *accounts_; }
+    FileId accounts_id() const { return accounts_map_.id(); }
+    // The account in that row, all of one reader; nothing where there is none.
+    std::optional<marey_reader> account(std::size_t row) const;
 
     std::uint64_t head() const;
     std::uint64_t oldest() const;
@@ -59,115 +75,31 @@ class Ring {
     std::uint32_t state() const;
     // The item's stamps and shape, or nothing where it is not (or no longer) in the ring.
     std::optional<marey_slot> look(std::uint64_t seq) const;
+    // Whether the stream's name still leads here.
+    bool named() const;
+    // The same, looked up every 100 ms only, and true where a successor said so: what a dead writer
+    // left undone, or the removal of the stream, is found by those who wait.
+    bool superseded() const;
 
   private:
-    Mapping control_map_;
+    Ring(std::string folder, std::string name, std::string spec, Geometry geometry, Mapping control,
+         Mapping data, Mapping accounts, const marey_header &header);
+
+    Mapping control_map_, accounts_map_;
     marey_control *control_;
-    marey_reader *readers_;
     marey_slot *slots_;
+    marey_accounts *accounts_;
+    mutable std::atomic<std::int64_t> looked_{0};
+    mutable std::atomic<bool> superseded_{false};
 };
 
-struct Layout {
-    Shape shape;
-    std::uint64_t itemsize = 0, slots = 0;
-    bool lossless = false;
-    std::string spec;
-};
+// Tell the readers that sleep on a segment that something changed.
+void wake_readers(marey_control &control);
 
-class Writer {
-  public:
-    // Create the stream, resume one that a dead or closed writer left, or replace one of another
-    // layout, continuing its numbers.
-    Writer(const std::string &folder, const std::string &name, const Layout &layout);
-    ~Writer();
-    Writer(const Writer &) = delete;
-    Writer &operator=(const Writer &) = delete;
+// Mark a stream whose writer is gone as ended, so that its readers finish. False if it is alive.
+bool end_stream(const std::string &folder, const std::string &name);
 
-    const std::shared_ptr<Ring> &ring() const { return ring_; }
-    std::uint64_t head() const { return head_; }
-    bool open() const { return open_; }
-
-    // Memory for the next n items, contiguous in steps of the stride. In a lossless stream waits
-    // until the readers have made room; nullptr when the time is over.
-    std::byte *lend(std::uint64_t n, std::int64_t timeout_ns);
-    // Publish the first n of the items that were lent. `seq`, `published` and, where they are 0,
-    // `host_time` and `mono_time` are filled in; `shape` null means the full shape.
-    void publish(std::uint64_t n, const marey_stamp *stamps, const std::uint32_t *shape);
-    void account(std::uint64_t device_lost, std::uint64_t device_repeated);
-    void heartbeat();
-    // The row that a lossless writer waits for, if any.
-    std::optional<std::size_t> laggard() const { return laggard_; }
-    void close();
-
-  private:
-    void wake();
-    bool room(std::uint64_t n);
-    std::shared_ptr<Ring> ring_;
-    std::uint64_t head_ = 0, epoch_ = 0;
-    bool open_ = false;
-    std::optional<std::size_t> laggard_;
-    std::array<std::int64_t, MAREY_READERS> dead_since_{};
-};
-
-enum class Policy : std::uint32_t { every = MAREY_EVERY, latest = MAREY_LATEST };
-
-struct Item {
-    std::uint64_t seq = 0, count = 0;
-    std::uint64_t lost_from = 0, lost_to = 0;
-    std::vector<marey_slot> more;  // slots 1.. of a block
-    marey_slot slot{};
-};
-
-// Where a reader begins: at the next item, at the oldest kept, some time back, or at an item.
-struct Start {
-    enum class At { now, oldest, back, seq } at = At::now;
-    std::int64_t value = 0;
-};
-
-class Reader {
-  public:
-    Reader(std::shared_ptr<Ring> ring, const std::string &name, Policy policy, Start start, bool keep);
-    ~Reader();
-    Reader(const Reader &) = delete;
-    Reader &operator=(const Reader &) = delete;
-
-    const std::shared_ptr<Ring> &ring() const { return ring_; }
-    std::size_t row() const { return row_; }
-    std::uint64_t cursor() const { return cursor_; }
-
-    enum class Outcome { item, nothing, closed, replaced };
-    // Settle the item in hand, then take the next n (fewer at the end of a closed stream).
-    Outcome take(std::uint64_t n, Item &item);
-    // Settle the item in hand: it counts as received if it is still intact, else as torn.
-    bool release();
-    // Whether take would answer anything but nothing.
-    bool ready(std::uint64_t n) const;
-    // Prepare to sleep: the word and what it holds; ready() must be asked afterwards.
-    Watched watch() const;
-    // Go on in the segment that replaced this one, with the same account.
-    void follow(std::shared_ptr<Ring> ring);
-    void leave();
-
-  private:
-    Outcome take_every(std::uint64_t n, Item &item);
-    Outcome take_latest(Item &item);
-    Outcome ended() const;
-    bool copy_slots(Item &item) const;
-    void deliver(const Item &item);
-    void claim(const std::string &name, Start start, bool keep);
-    void set_cursor(std::uint64_t to);
-
-    std::shared_ptr<Ring> ring_;
-    std::string name_;
-    Policy policy_;
-    bool keep_;
-    std::size_t row_ = 0;
-    marey_reader *account_ = nullptr;
-    std::uint64_t cursor_ = 0, in_hand_ = 0;
-    std::uint64_t lost_from_ = 0, lost_to_ = 0;
-};
-
-// Wait until a reader has something, the doorbell rings, or the time is over.
+// A word on which those who wait for readers can be woken as well.
 class Doorbell {
   public:
     void ring() {
@@ -179,8 +111,5 @@ class Doorbell {
   private:
     std::atomic<std::uint32_t> word_{0};
 };
-
-// Mark a stream whose writer is gone as ended, so that its readers finish. False if it is alive.
-bool end_stream(const std::string &folder, const std::string &name);
 
 }  // namespace marey

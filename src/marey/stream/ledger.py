@@ -24,13 +24,9 @@ def quantiles(buckets: list[int], at: tuple[float, ...] = (0.5, 0.99)) -> list[f
 def reader_account(account: dict[str, Any], head: int) -> dict[str, Any]:
     """One reader's account: received, lost and why, how far it is behind."""
     every = account["policy"] == "every"
-    owed = account["cursor"] - account["start"]
-    settled = account["received"] + account["torn"] + account["skipped"]
-    # Derived, never stored: a kill between two counters cannot make a loss vanish.
-    overrun = max(0, owed - settled)
     causes = {}
-    if every and overrun:
-        causes["overwritten before it was read"] = overrun
+    if every and account["lost"]:
+        causes["overwritten before it was read"] = account["lost"]
     if every and account["torn"]:
         causes["overwritten while in use"] = account["torn"]
     p50, p99 = quantiles(account["latency"])

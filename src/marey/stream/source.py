@@ -10,13 +10,14 @@ from typing import Any, Literal
 import numpy as np
 
 from marey._native import Frame, Reader, Ring
-from marey.errors import StreamMissing
+from marey.errors import StreamError, StreamMissing
 from marey.stream.spec import Spec
 
 Start = float | Literal["now", "oldest"]
 """Where a reader begins: at the next item, at the oldest kept, or so many seconds back."""
 
 _LOOK_EACH = 0.01
+_FAR = 1e9  # s; as ns it is still a whole number of the machine
 
 
 class Source:
@@ -93,7 +94,12 @@ class Source:
         return self._open("every", start, n)
 
     def _open(self, policy: Literal["every", "latest"], start: Start, block: int) -> Reader:
-        word, value = (start, 0) if isinstance(start, str) else ("back", int(start * 1e9))
+        if isinstance(start, str):
+            word, value = start, 0
+        elif 0 <= start <= _FAR:
+            word, value = "back", int(start * 1e9)
+        else:
+            raise StreamError(f"start: found {start}, expected 'now', 'oldest' or 0 to {_FAR} s")
         return Reader(self.folder, self.name, self._reader, policy, word, value, self._keep, block)
 
     @property
@@ -103,7 +109,7 @@ class Source:
         Raises:
             StreamMissing: the stream does not exist.
         """
-        if self._ring is None or self._ring.state == 3:
+        if self._ring is None or self._ring.superseded:
             self._ring = Ring(self.folder, self.name)
         return self._ring
 

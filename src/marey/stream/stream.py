@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 import psutil
 
-from marey._native import Writer
+from marey._native import Ring, Writer
 from marey.errors import StreamError, StreamTooLarge
 from marey.stream.spec import Spec
 
@@ -80,7 +80,7 @@ class Stream:
     ) -> None:
         self.name = name
         self.spec = spec
-        _check_fits(Path(folder), name, spec, slots)
+        _check_fits(Path(folder), name, spec, slots, lossless)
         self._writer = Writer(
             str(folder),
             name,
@@ -109,13 +109,23 @@ class Stream:
         return self._writer.slots
 
     @property
+    def most(self) -> int:
+        """How many items can be lent at a time: all of the ring, or half of a lossless one."""
+        return self._writer.most
+
+    @property
     def laggard(self) -> str | None:
         """The reader that a lossless stream last waited for."""
         return self._writer.laggard
 
-    def close(self) -> None:
-        """End the stream in order: its readers finish what is left and then learn of the end."""
-        self._writer.close()
+    def close(self, *, ended: bool = True) -> None:
+        """End the stream in order: its readers finish what is left and then learn of the end.
+
+        Args:
+            ended: False hands the stream over instead: its readers wait for the next writer, as
+                they do after a crash.
+        """
+        self._writer.close(ended=ended)
 
     def __enter__(self) -> Self:
         return self
@@ -129,7 +139,9 @@ class Stream:
         self.close()
 
 
-def _check_fits(folder: Path, name: str, spec: Spec, slots: int) -> None:
+def _check_fits(folder: Path, name: str, spec: Spec, slots: int, lossless: bool) -> None:
+    if _resumable(folder, name, spec, slots, lossless):
+        return  # its memory is taken already
     needed = slots * (max(64, spec.nbytes) + _SLOT_BYTES)
     free = min(shutil.disk_usage(folder).free, psutil.virtual_memory().available)
     if needed > free:
@@ -137,6 +149,19 @@ def _check_fits(folder: Path, name: str, spec: Spec, slots: int) -> None:
             f"stream '{name}': {slots} items of {spec.nbytes} bytes need {_mib(needed)}, but only "
             f"{_mib(free)} of shared memory are free; set a smaller `buffer`"
         )
+
+
+def _resumable(folder: Path, name: str, spec: Spec, slots: int, lossless: bool) -> bool:
+    try:
+        ring = Ring(str(folder), name)
+    except StreamError:
+        return False
+    facts = ring.facts()
+    return (
+        ring.spec_json == spec.to_json()
+        and facts["lossless"] == lossless
+        and facts["slots"] >= slots
+    )
 
 
 def _mib(n: int) -> str:
