@@ -94,6 +94,7 @@ class Source:
         return self._open("every", start, n)
 
     def _open(self, policy: Literal["every", "latest"], start: Start, block: int) -> Reader:
+        word: str
         if isinstance(start, str):
             word, value = start, 0
         elif 0 <= start <= _FAR:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import prod
+from math import inf, prod
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -42,7 +44,8 @@ class Spec:
     Attributes:
         shape: the greatest shape of one item; frames are (height, width) or (height, width, 3),
             results are (greatest number of rows,). At most `MAX_DIMS` dimensions.
-        dtype: type of one element; a structured dtype for rows of results.
+        dtype: type of one element; a structured dtype for rows of results, its fields packed (as
+            `np.dtype([("x", "f4"), ("y", "f4")])` makes them) and plain, without dates and objects.
         rate: nominal items per second, 0 where unknown. Turns a buffer in seconds into slots.
         pixel_format: PFNC name of the pixels (`Mono8`, `Mono16`, `RGB8` ...), empty for rows.
         fields: for rows, the unit and meaning of each field: `{"z": "nm, above focus"}`.
@@ -57,14 +60,25 @@ class Spec:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
-        object.__setattr__(self, "dtype", np.dtype(self.dtype))
-        if not 1 <= len(self.shape) <= MAX_DIMS or min(self.shape) < 1:
+        try:
+            shape, dtype = tuple(index(n) for n in self.shape), np.dtype(self.dtype)
+        except TypeError as error:
             raise StreamError(
-                f"shape of an item: found {self.shape}, expected 1 to {MAX_DIMS} positive lengths"
+                f"item: found shape {self.shape!r} and dtype {self.dtype!r}, expected whole "
+                "numbers and a NumPy dtype"
+            ) from error
+        object.__setattr__(self, "shape", shape)
+        object.__setattr__(self, "dtype", dtype)
+        if not 1 <= len(shape) <= MAX_DIMS or min(shape) < 1:
+            raise StreamError(
+                f"shape of an item: found {shape}, expected 1 to {MAX_DIMS} positive lengths"
             )
-        if self.dtype.hasobject or self.dtype.itemsize == 0:
-            raise StreamError(f"dtype of an item: found {self.dtype}, expected plain numbers")
+        if dtype.itemsize == 0 or not _is_plain(dtype):
+            raise StreamError(
+                f"dtype of an item: found {dtype}, expected numbers or packed fields of numbers"
+            )
+        if not 0 <= self.rate < inf:
+            raise StreamError(f"rate: found {self.rate}, expected items per second, 0 if unknown")
 
     @property
     def nbytes(self) -> int:
@@ -77,17 +91,25 @@ class Spec:
         return self.dtype.names is not None
 
     def to_json(self) -> str:
-        """The description as JSON, as it stands in the segment's header and in recordings."""
-        return json.dumps(
-            {
-                "shape": self.shape,
-                "dtype": self.dtype.descr if self.is_rows else self.dtype.str,
-                "rate": self.rate,
-                "pixel_format": self.pixel_format,
-                "fields": dict(self.fields),
-                "meta": dict(self.meta),
-            }
-        )
+        """The description as JSON, as it stands in the segment's header and in recordings.
+
+        Raises:
+            StreamError: `fields` or `meta` hold what JSON has no word for.
+        """
+        try:
+            return json.dumps(
+                {
+                    "shape": self.shape,
+                    "dtype": _describe(self.dtype),
+                    "rate": self.rate,
+                    "pixel_format": self.pixel_format,
+                    "fields": dict(self.fields),
+                    "meta": dict(self.meta),
+                },
+                allow_nan=False,
+            )
+        except (TypeError, ValueError) as error:
+            raise StreamError(f"description of a stream: {error}, expected JSON values") from error
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Spec:
@@ -98,20 +120,51 @@ class Spec:
         """
         try:
             found = json.loads(text)
-            descr = found["dtype"]
-            dtype = np.dtype(descr if isinstance(descr, str) else [_column(c) for c in descr])
             return cls(
                 tuple(found["shape"]),
-                dtype,
+                _restore(found["dtype"]),
                 float(found["rate"]),
                 str(found["pixel_format"]),
                 dict(found["fields"]),
                 dict(found["meta"]),
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
             raise StreamError(f"description of a stream: cannot be read ({error})") from error
 
 
-def _column(column: list[Any]) -> tuple[Any, ...]:
-    """One column of `dtype.descr`, whose tuples JSON has turned into lists."""
-    return tuple(tuple(part) if isinstance(part, list) else part for part in column)
+_PLAIN = re.compile(r"[<>|][biufcSUV][1-9]\d{0,8}")
+
+
+def _describe(dtype: np.dtype[Any]) -> Any:
+    """A dtype as JSON: its `str`, or for fields a list of [name, dtype] or [name, dtype, shape]."""
+    if dtype.names is None:
+        return dtype.str
+    columns = [(name, dtype[name]) for name in dtype.names]
+    return [
+        [name, _describe(column.base), *([list(column.shape)] if column.shape else [])]
+        for name, column in columns
+    ]
+
+
+def _restore(found: Any) -> np.dtype[Any]:
+    """The dtype that `_describe` described.
+
+    Raises:
+        ValueError, TypeError: it described none.
+    """
+    if isinstance(found, str):
+        if not _PLAIN.fullmatch(found):
+            raise ValueError(f"dtype {found!r}")
+        return np.dtype(found)
+    columns = []
+    for name, column, *shape in found:
+        columns.append((str(name), _restore(column), *(tuple(lengths) for lengths in shape)))
+    return np.dtype(columns)
+
+
+def _is_plain(dtype: np.dtype[Any]) -> bool:
+    """Whether another program finds each element where the description says it is."""
+    try:
+        return _restore(_describe(dtype)) == dtype
+    except (ValueError, TypeError):
+        return False
