@@ -29,13 +29,12 @@ class PyReader {
             throw StreamFault(Fault::error,
                               "policy: found '" + policy + "', expected 'every' or 'latest'");
         const Start from = start_of(start, start_value);
-        const std::uint64_t slots = at_.ring->geometry.slots;
-        const std::uint64_t most = at_.ring->geometry.lossless ? (slots + 1) / 2 : slots;
-        if (block_ > most)
+        const Geometry &g = at_.ring->geometry;
+        if (block_ > g.most())
             throw StreamFault(Fault::error, "stream '" + name + "': a block of " +
                                                 std::to_string(block_) + ": expected 1 to " +
-                                                std::to_string(most) + " in its ring of " +
-                                                std::to_string(slots));
+                                                std::to_string(g.most()) + " in its ring of " +
+                                                std::to_string(g.slots));
         reader_ = std::make_unique<Reader>(
             at_.ring, reader, policy == "latest" ? Policy::latest : Policy::every, from, keep);
     }
@@ -76,7 +75,10 @@ class PyReader {
     const Attached &at() const { return at_; }
 
   private:
-    std::uint64_t step() const { return std::max<std::uint64_t>(1, block_); }
+    // A ring that replaced another may be too short for our blocks.
+    std::uint64_t step() const {
+        return std::clamp<std::uint64_t>(block_, 1, at_.ring->geometry.most());
+    }
 
     void follow() {
         std::shared_ptr<Ring> ring;

@@ -330,7 +330,7 @@ void bind_writer(nb::module_ &m) {
         .def("close", &PyWriter::close, nb::kw_only(), "ended"_a = true)
         .def_prop_ro("head", [](PyWriter &w) { return w.core().head(); })
         .def_prop_ro("slots", [](PyWriter &w) { return w.core().ring()->geometry.slots; })
-        .def_prop_ro("most", [](PyWriter &w) { return w.core().most(); })
+        .def_prop_ro("most", [](PyWriter &w) { return w.core().ring()->geometry.most(); })
         .def_prop_ro("is_open", [](PyWriter &w) { return w.core().open(); })
         .def_prop_ro("laggard", &PyWriter::laggard);
 }

@@ -222,13 +222,12 @@ Watched Reader::watch() const {
 
 Reader::Outcome Reader::take(std::uint64_t n, Item &item) {
     check_usable();
-    const std::uint64_t slots = ring_->geometry.slots;
-    const std::uint64_t most = ring_->geometry.lossless ? (slots + 1) / 2 : slots;
-    if (n == 0 || n > most)
+    const Geometry &g = ring_->geometry;
+    if (n == 0 || n > g.most())
         throw StreamFault(Fault::error, "stream '" + ring_->name + "': a block of " +
                                             std::to_string(n) + ": expected 1 to " +
-                                            std::to_string(most) + " in its ring of " +
-                                            std::to_string(slots));
+                                            std::to_string(g.most()) + " in its ring of " +
+                                            std::to_string(g.slots));
     release();
     const Outcome outcome = policy_ == Policy::every ? take_every(n, item) : take_latest(item);
     if (outcome == Outcome::item) deliver(item);

@@ -105,13 +105,6 @@ void Writer::begin_writing() {
 
 Writer::~Writer() { close(); }
 
-std::uint64_t Writer::most() const {
-    // In a lossless stream a block that is lent and a block that is read must fit the ring together,
-    // or each side could wait for the other.
-    const std::uint64_t slots = ring_->geometry.slots;
-    return ring_->geometry.lossless ? (slots + 1) / 2 : slots;
-}
-
 void Writer::check_usable() const {
     if (!open_) throw StreamFault(Fault::closed, "stream '" + ring_->name + "': it is closed");
     if (owner_ != self())
@@ -150,16 +143,20 @@ bool Writer::room(std::uint64_t n) {
 
 std::byte *Writer::lend(std::uint64_t n) {
     check_usable();
-    if (n == 0 || n > most())
+    const std::uint64_t most = ring_->geometry.most();
+    if (n == 0 || n > most)
         throw StreamFault(Fault::error, "stream '" + ring_->name + "': lend " + std::to_string(n) +
-                                            " items: expected 1 to " + std::to_string(most()));
+                                            " items: expected 1 to " + std::to_string(most));
     marey_control &control = ring_->control();
     if (ring_->geometry.lossless) {
         // Intention, fence, look at the readers: pairs with a new reader's row, fence, look at the
         // intention. Either we see the reader and wait, or it begins behind what we overwrite.
         set_relaxed(control.reserve, head_ + n);
         std::atomic_thread_fence(std::memory_order_seq_cst);
-        if (!room(n)) return nullptr;
+        if (!room(n)) {
+            set_relaxed(control.reserve, relaxed(control.begin));
+            return nullptr;
+        }
     }
     lent_ = std::max(lent_, n);
     if (relaxed(control.begin) < head_ + n) {

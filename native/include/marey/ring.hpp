@@ -32,6 +32,9 @@ struct Geometry {
     Shape shape;
     bool lossless = false;
     std::uint64_t item_bytes() const;
+    // How many items may be lent, or read as a block, at a time. In a lossless stream the two must
+    // fit the ring together, or writer and reader could wait for each other.
+    std::uint64_t most() const { return lossless ? (slots + 1) / 2 : slots; }
 };
 
 // What a writer asks for; the ring has at least so many slots, rounded up to whole pages.

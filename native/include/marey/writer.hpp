@@ -25,9 +25,6 @@ class Writer {
     const std::shared_ptr<Ring> &ring() const { return ring_; }
     std::uint64_t head() const { return head_; }
     bool open() const { return open_; }
-    // How many items can be lent at a time.
-    std::uint64_t most() const;
-
     // Memory for the next n items, contiguous in steps of the stride; nullptr where a lossless
     // stream's readers have not made room.
     std::byte *lend(std::uint64_t n);
