@@ -6,7 +6,7 @@ import gc
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,9 @@ _SHM = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Remember whether the test itself passed: a failed one may leave things, and has said so."""
     report = yield
     if report.when == "call":
@@ -53,6 +55,7 @@ def runtime(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     folder = Path(tempfile.mkdtemp(dir=_SHM, prefix=f"marey-test-{os.getpid()}-"))
     monkeypatch.setenv("MAREY_RUNTIME_DIR", str(folder))
     yield folder
+    request.node.funcargs.clear()  # what other fixtures made with it is torn down, but kept here
     gc.collect()
     mapped = mappings_of(folder)
     shutil.rmtree(folder)

@@ -312,10 +312,10 @@ void bind_writer(nb::module_ &m) {
         .def(nb::init<const std::string &, const std::string &, const std::string &,
                       std::vector<std::uint64_t>, std::uint64_t, std::uint64_t, bool>(),
              "folder"_a, "name"_a, "spec"_a, "shape"_a, "itemsize"_a, "slots"_a, "lossless"_a)
-        .def("write", &PyWriter::write, "array"_a, nb::kw_only(), "source_seq"_a = nb::none(),
+        .def("write", &PyWriter::write, "array"_a.none(), nb::kw_only(), "source_seq"_a = nb::none(),
              "device_frame"_a = nb::none(), "device_time"_a = nb::none(), "host_time"_a = 0,
              "mono_time"_a = 0, "timeout"_a = nb::none())
-        .def("write_block", &PyWriter::write_block, "array"_a, "stamps"_a = nb::none(), nb::kw_only(),
+        .def("write_block", &PyWriter::write_block, "array"_a.none(), "stamps"_a = nb::none(), nb::kw_only(),
              "timeout"_a = nb::none())
         .def("lend", &PyWriter::lend, "n"_a = nb::none(), nb::kw_only(), "timeout"_a = nb::none())
         .def("publish", &PyWriter::publish, "n"_a = 1, "stamps"_a = nb::none(), nb::kw_only(),

@@ -139,7 +139,11 @@ Mapping Mapping::open(const std::string &path, std::size_t bytes, bool twice, bo
     File file(fd);
     struct stat info {};
     if (::fstat(fd, &info) != 0) fail(path);
-    if (!S_ISREG(info.st_mode) || (info.st_uid != ::geteuid() && ::geteuid() != 0)) {
+    if (!S_ISREG(info.st_mode)) {
+        errno = ENXIO;
+        fail(path);
+    }
+    if (info.st_uid != ::geteuid() && ::geteuid() != 0) {
         errno = EACCES;
         fail(path);
     }

@@ -74,7 +74,7 @@ class RingMachine(RuleBasedStateMachine):
         if not whole:
             shape = tuple(data.draw(st.integers(0, n)) for n in shape)
         pixels = self.pixels(shape)
-        stamps = {"source_seq": source_seq, "device_frame": device_frame}
+        stamps: dict[str, Any] = {"source_seq": source_seq, "device_frame": device_frame}
         if not self.model.lend(1):
             with pytest.raises(StreamError, match="no room"):
                 self.stream.write(pixels, timeout=0, **stamps)
