@@ -18,6 +18,8 @@ constexpr float noise_floor = 2.0F;
 /// step is about a tenth of its length.
 constexpr double small_step = 0.1;
 constexpr int most_steps = 6;
+/// The region follows the centre of mass at most so often.
+constexpr int most_moves = 4;
 /// At least this share of the region, and of the radii, must lie inside the frame.
 constexpr double least_inside = 0.5;
 /// More than this share of saturated pixels inside the circle spoils the profile.
@@ -75,11 +77,11 @@ Bead track(const View<T> &image, Point start, const Method &method, const Radial
     std::fill(profile.begin(), profile.end(), std::numeric_limits<float>::quiet_NaN());
     if (!std::isfinite(start.x) || !std::isfinite(start.y)) return failed(Status::lost);
 
-    // The region is cut off at the edge of the frame; a bead may still be found in what is left.
+    // A region at the edge of the frame is cut off; the bead may still be found in what is left.
     const std::ptrdiff_t from_x = std::lround(start.x) - method.size / 2;
     const std::ptrdiff_t from_y = std::lround(start.y) - method.size / 2;
-    const std::ptrdiff_t left = std::max<std::ptrdiff_t>(0, from_x);
-    const std::ptrdiff_t top = std::max<std::ptrdiff_t>(0, from_y);
+    std::ptrdiff_t left = std::max<std::ptrdiff_t>(0, from_x);
+    std::ptrdiff_t top = std::max<std::ptrdiff_t>(0, from_y);
     const std::ptrdiff_t right = std::min(image.width, from_x + method.size);
     const std::ptrdiff_t bottom = std::min(image.height, from_y + method.size);
     const auto least = std::ptrdiff_t(std::ceil(method.size * least_inside));
@@ -93,8 +95,23 @@ Bead track(const View<T> &image, Point start, const Method &method, const Radial
         if (!all_finite(tile)) return failed(Status::no_signal);
     const Level level = border_level(tile, work.scratch);
     Point centre;
-    if (!centre_of_mass(tile, level.median, noise_floor * level.spread, centre, work.scratch))
-        return failed(Status::no_signal);
+    for (int move = 0;; ++move) {
+        if (!centre_of_mass(tile, level.median, noise_floor * level.spread, centre, work.scratch))
+            return failed(Status::no_signal);
+        const double off_x = centre.x - tile.width / 2, off_y = centre.y - tile.height / 2;
+        if (std::max(std::fabs(off_x), std::fabs(off_y)) <= method.size / 16.0) break;
+        if (move == most_moves) return failed(Status::lost);
+        // Look again with the bead in the middle, as far from it as the frame allows.
+        const std::ptrdiff_t x = left + std::lround(centre.x), y = top + std::lround(centre.y);
+        const std::ptrdiff_t half = std::min(
+            {x, y, image.width - 1 - x, image.height - 1 - y, std::ptrdiff_t(method.size / 2)});
+        if (2 * half < least) return failed(Status::border);
+        left = x - half;
+        top = y - half;
+        cut(image, left, top, int(2 * half), int(2 * half), 0.0F, tile);
+        if constexpr (std::is_floating_point_v<T>)
+            if (!all_finite(tile)) return failed(Status::no_signal);
+    }
     if (!mirror_centre(tile, centre, work.scratch)) return failed(Status::lost);
     centre.x += double(left);
     centre.y += double(top);

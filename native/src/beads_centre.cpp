@@ -51,40 +51,54 @@ MAREY_CLONES void fold(const float *first, int count, int reach, float *about_pi
     }
 }
 
-/// Where `line` is most like its mirror image: the greatest covariance of the two over a quarter of
-/// the line to either side, by a parabola through it and its neighbours half a pixel away.
+/// Where `line` is most like its mirror image: the greatest correlation of the two, among the points
+/// and half-way points within an eighth of the line from its middle, by a parabola through the best
+/// and its neighbours.
 ///
 /// The sums about a pixel and between two approximate the same integral, by trapezia and by
 /// midpoints, so that the two kinds of candidates can be compared.
 bool mirror_of_line(std::vector<float> &line, std::vector<float> &scratch, double &centre) {
     const int width = int(line.size());
-    const int reach = width / 4;
-    const int count = width - 2 * reach;
+    const int search = std::max(2, width / 8);
+    const int first = width / 2 - search, count = 2 * search + 1;
+    const int reach = std::min(first, width - 1 - (first + count));
+    if (reach < 3) return false;
     const float total = std::accumulate(line.begin(), line.end(), 0.0F);
     for (float &value : line) value -= total / float(width);
 
     scratch.assign(std::size_t(4 * count), 0.0F);
     float *about = scratch.data(), *between = about + count, *score = between + count;
-    // The last point has no neighbour beyond it, hence no half-way point either.
-    fold(line.data() + reach, count - 1, reach, about, between);
-    // `sum` is of the pixels [c - reach, c + reach] about the candidate c.
-    float sum = std::accumulate(line.begin(), line.begin() + 2 * reach + 1, 0.0F);
-    const int candidates = 2 * (count - 1);
-    for (int c = 0; c < count - 1; ++c) {
-        const float *middle = line.data() + reach + c;
-        const float left = middle[-reach], right = middle[reach];
-        const float mean = (sum - (left + right) / 2) / float(2 * reach);
-        score[2 * c] = about[c] / float(reach) - mean * mean;
-        const float mean_between = (sum - left) / float(2 * reach);
-        score[2 * c + 1] = between[c] / float(reach) - mean_between * mean_between;
-        sum += middle[reach + 1] - left;
+    fold(line.data() + first, count, reach, about, between);
+    // Of the pixels [c - reach, c + reach] about the candidate c, and of their squares.
+    float sum = 0, squares = 0;
+    for (int i = first - reach; i <= first + reach; ++i) {
+        sum += line[std::size_t(i)];
+        squares += line[std::size_t(i)] * line[std::size_t(i)];
     }
+    const auto pairs = float(2 * reach);
+    const auto correlation = [&](float product, float total_here, float squares_here) {
+        const float mean = total_here / pairs;
+        const float variance = squares_here / pairs - mean * mean;
+        return variance > 0 ? (product / float(reach) - mean * mean) / variance : 0;
+    };
+    for (int c = 0; c < count; ++c) {
+        const float *middle = line.data() + first + c;
+        const float left = middle[-reach], right = middle[reach], next = middle[reach + 1];
+        score[2 * c] = correlation(about[c], sum - (left + right) / 2,
+                                   squares - (left * left + right * right) / 2);
+        sum -= left;
+        squares -= left * left;
+        score[2 * c + 1] = correlation(between[c], sum, squares);
+        sum += next;
+        squares += next * next;
+    }
+    const int candidates = 2 * count;
     const int best = int(std::max_element(score, score + candidates) - score);
     if (best == 0 || best == candidates - 1 || !(score[best] > 0)) return false;
     const float before = score[best - 1], after = score[best + 1];
     const float curvature = before - 2 * score[best] + after;
     const float offset = curvature < 0 ? (before - after) / (2 * curvature) : 0;
-    centre = reach + (best + double(offset)) / 2;
+    centre = first + (best + double(offset)) / 2;
     return true;
 }
 

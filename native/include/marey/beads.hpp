@@ -60,8 +60,9 @@ Level border_level(const Tile &tile, std::vector<float> &scratch);
 bool centre_of_mass(const Tile &tile, float level, float floor, Point &centre,
                     std::vector<float> &scratch);
 
-/// The point about which a band of rows and a band of columns are most alike their mirror image.
-/// False where the best candidate is the outermost one, or nothing varies.
+/// The point about which a band of rows and a band of columns are most like their mirror images:
+/// searched within an eighth of the tile from its middle; the bands cross near `centre`. False where
+/// the best candidate is the outermost one, or nothing varies.
 bool mirror_centre(const Tile &tile, Point &centre, std::vector<float> &scratch);
 
 /// One Gauss-Newton step of the centre towards the best fit of the image by its own profile.
