@@ -74,13 +74,11 @@ void track_beads(const Image &image, In<double, nb::shape<-1, 2>> starts, int si
                  std::optional<Out<float, nb::ndim<2>>> profiles) {
     check_radii(step, radii);
     const std::size_t count = starts.shape(0);
-    if (size < 8 || size > 4096) refuse("size: expected 8 to 4096 px");
+    if (size < 16 || size > 4096) refuse("size: expected 16 to 4096 px");
     if (places.shape(0) != count || quality.shape(0) != count || status.shape(0) != count)
         refuse("track_beads: the arrays for results must have one row for each start");
     if (profiles && (profiles->shape(0) != count || profiles->shape(1) != std::size_t(radii)))
         refuse("track_beads: `profiles` must be (beads, radii)");
-    if (table != nullptr && table->radii() != radii)
-        refuse("track_beads: the table has another number of radii");
     const Method method{size, step, radii, min_quality, min_likeness, saturation};
     with_view(image, [&](const auto &frame) {
         thread_local Workspace work;
@@ -120,6 +118,25 @@ Rings about(const Image &image, double x, double y, float step, int radii) {
         rings.profile(x - double(left), y - double(top));
     });
     return rings;
+}
+
+template <class T>
+bool luma_as(const Image &rgb, const nb::ndarray<nb::device::cpu, nb::c_contig, nb::ndim<2>> &out) {
+    if (rgb.dtype() != nb::dtype<T>() || out.dtype() != nb::dtype<T>()) return false;
+    nb::gil_scoped_release free;
+    luma(static_cast<const T *>(rgb.data()), std::ptrdiff_t(rgb.shape(0)),
+         std::ptrdiff_t(rgb.shape(1)), std::ptrdiff_t(rgb.stride(0)), static_cast<T *>(out.data()));
+    return true;
+}
+
+void luma_of(const Image &rgb, nb::ndarray<nb::device::cpu, nb::c_contig, nb::ndim<2>> out) {
+    if (rgb.ndim() != 3 || rgb.shape(2) != 3 || rgb.stride(2) != 1 || rgb.stride(1) != 3)
+        refuse("rgb: expected (height, width, 3) with pixels side by side");
+    if (rgb.shape(0) != out.shape(0) || rgb.shape(1) != out.shape(1))
+        refuse("out: expected the height and width of the image");
+    if (!luma_as<std::uint8_t>(rgb, out) && !luma_as<std::uint16_t>(rgb, out) &&
+        !luma_as<float>(rgb, out))
+        refuse("rgb, out: expected both of type uint8, uint16 or float32");
 }
 
 void bind_stages(nb::module_ &m) {
@@ -249,16 +266,5 @@ void bind_beads(nb::module_ &m) {
             return own(std::move(rows), {spots.size(), 4});
         },
         "map"_a.noconvert(), "peaks"_a.noconvert(), "radius"_a);
-    m.def(
-        "luma",
-        [](const Image &rgb, Out<std::uint8_t, nb::ndim<2>> out) {
-            if (rgb.ndim() != 3 || rgb.shape(2) != 3 || rgb.stride(2) != 1 || rgb.stride(1) != 3 ||
-                rgb.dtype() != nb::dtype<std::uint8_t>() || rgb.shape(0) != out.shape(0) ||
-                rgb.shape(1) != out.shape(1))
-                refuse("luma: expected (height, width, 3) adjacent pixels of type uint8");
-            nb::gil_scoped_release free;
-            luma(static_cast<const std::uint8_t *>(rgb.data()), std::ptrdiff_t(rgb.shape(0)),
-                 std::ptrdiff_t(rgb.shape(1)), std::ptrdiff_t(rgb.stride(0)), out.data());
-        },
-        "rgb"_a.noconvert(), "out"_a.noconvert());
+    m.def("luma", &luma_of, "rgb"_a.noconvert(), "out"_a.noconvert());
 }

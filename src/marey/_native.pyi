@@ -287,3 +287,68 @@ def fill_uniform(out: NDArray[Any], seed: int, key: int) -> None: ...
 def fill_lookup(out: NDArray[Any], table: NDArray[Any], seed: int, key: int) -> None: ...
 def fill_counter(out: NDArray[Any], frames: NDArray[np.uint64]) -> None: ...
 def sharpen_timers() -> None: ...
+
+# ---------------------------------------------------------------- beads
+
+class RadialTable:
+    """Radial profiles (heights, radii) at heights z, prepared for comparison."""
+
+    def __init__(self, profiles: NDArray[np.float32], z: NDArray[np.float64]) -> None: ...
+    def match(self, profile: NDArray[np.float32]) -> tuple[float, float, bool]:
+        """Height, likeness to the table there, and whether it lies inside the table."""
+
+def track_beads(
+    image: NDArray[Any],
+    starts: NDArray[np.float64],
+    size: int,
+    step: float,
+    radii: int,
+    min_quality: float,
+    min_likeness: float,
+    saturation: float,
+    table: RadialTable | None,
+    places: NDArray[np.float64],
+    quality: NDArray[np.float32],
+    status: NDArray[np.uint8],
+    profiles: NDArray[np.float32] | None = None,
+) -> None:
+    """Track beads near `starts` (n, 2) into `places` (n, 3), `quality`, `status`, `profiles`."""
+
+def border_level(region: NDArray[Any]) -> tuple[float, float]: ...
+def centre_of_mass(
+    region: NDArray[Any], level: float, floor: float
+) -> tuple[float, float] | None: ...
+def mirror_centre(region: NDArray[Any], x: float, y: float) -> tuple[float, float] | None: ...
+def radial_profile(
+    image: NDArray[Any], x: float, y: float, step: float, radii: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
+def ring_fit(
+    image: NDArray[Any],
+    x: float,
+    y: float,
+    step: float,
+    profile: NDArray[np.float32],
+    saturation: float,
+) -> tuple[float, float, float, float]: ...
+def ring_votes(
+    image: NDArray[Any], nearest: int, farthest: int, out: NDArray[np.float32]
+) -> None: ...
+def bandpass(image: NDArray[Any], box: int, sign: float, out: NDArray[np.float32]) -> None: ...
+def peaks(
+    map: NDArray[np.float32],  # noqa: A002
+    threshold: float,
+    separation: float,
+    margin: int,
+    most: int,
+) -> NDArray[np.float32]:
+    """Maxima (x, y, height), highest first."""
+
+def centroids(
+    map: NDArray[np.float32],  # noqa: A002
+    peaks: NDArray[np.float32],
+    radius: float,
+) -> NDArray[np.float64]:
+    """Of each peak x, y, mass, radius of gyration."""
+
+def luma(rgb: NDArray[Any], out: NDArray[Any]) -> None:
+    """Gray of a colour image."""

@@ -67,5 +67,9 @@ class SessionError(MareyError):
     """A session cannot be described, started, found or stopped."""
 
 
+class TableError(MareyError):
+    """A look-up table cannot be read, or its numbers cannot be one."""
+
+
 class RecordingError(MareyError):
     """A recording cannot be written or read."""

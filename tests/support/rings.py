@@ -1,4 +1,4 @@
-"""Pictures of beads with diffraction rings, whose true places are known: input of the bead tests."""
+"""Pictures of beads with diffraction rings, whose true places are known."""
 
 from __future__ import annotations
 
