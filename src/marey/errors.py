@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class MareyError(Exception):
     """Anything that marey reports to its user."""
@@ -57,6 +59,18 @@ class SettingError(NodeError):
 
 class ActionError(NodeError):
     """An action does not exist, was called wrongly, or failed."""
+
+
+class NodeFailed(NodeError):
+    """A node failed for good while its session ran; the others went on to an orderly end.
+
+    Attributes:
+        ledger: the account of every frame, as `Session.run` returns it.
+    """
+
+    def __init__(self, message: str, ledger: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.ledger = ledger
 
 
 class NoAnswer(NodeError):

@@ -143,7 +143,8 @@ class Session:
             The ledger.
 
         Raises:
-            NodeError: a node could not start, or failed for good; names it and says why.
+            NodeError: a node could not start; names it and says why.
+            NodeFailed: a node failed for good; the ledger is the error's.
         """
         if loading_script():
             raise ScriptLoaded
@@ -154,7 +155,8 @@ class Session:
         """Run in the background of this process, as long as the `with` block lasts.
 
         Raises:
-            NodeError: a node could not start, or failed for good; names it and says why.
+            NodeError: a node could not start; names it and says why.
+            NodeFailed: a node failed for good; the ledger is the error's.
         """
         if loading_script():
             raise ScriptLoaded

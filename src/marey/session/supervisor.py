@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from marey._native import end_stream
 from marey.command import Asker, Event, Pending, Server, events_address, inbox_address
-from marey.errors import ActionError, MareyError, NodeError, SettingError
+from marey.errors import ActionError, MareyError, NodeError, NodeFailed, SettingError
 from marey.lab import stream_accounts
 from marey.node.control import extra, plain, role, setting_message
 from marey.node.registry import kind_of, reference
@@ -47,7 +47,6 @@ class Supervisor:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.shared = session.shared.model_copy()
-        self.name, self.folder = claim(session.name)
         self.children = {
             name: Child(
                 name,
@@ -58,9 +57,11 @@ class Supervisor:
             )
             for name, node in session.nodes.items()
         }
+        self.name, self.folder = claim(session.name)
         self.incidents: list[dict[str, Any]] = []
         self._stopping = threading.Event()
         self._lines: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+        self._failed = ""
         self._failure: MareyError | None = None
         self._began: float | None = None
         self._ledger: dict[str, Any] = {}
@@ -101,7 +102,7 @@ class Supervisor:
         """Wait for the end; returns the ledger.
 
         Raises:
-            NodeError: a node failed for good.
+            NodeFailed: a node failed for good.
         """
         if self._thread is not None:
             self._thread.join()
@@ -130,8 +131,8 @@ class Supervisor:
             self._tear_down()
             for number, handler in previous.items():
                 signal.signal(number, handler)
-        if self._failure is not None:
-            raise self._failure
+        if self._failed:
+            raise NodeFailed(self._failed, self._ledger)
         return self._ledger
 
     # ------------------------------------------------------------ life
@@ -309,7 +310,7 @@ class Supervisor:
 
     def _fail(self, child: Child) -> None:
         child.state = "failed"
-        self._failure = self._failure or NodeError(child.error)
+        self._failed = self._failed or child.error
         for stream in child.streams:
             with suppress(MareyError):
                 end_stream(str(self.folder), stream)  # its readers must not wait for ever
