@@ -7,9 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-
-import psutil
+from typing import TYPE_CHECKING, Any, Self
 
 from marey._native import Ring, is_alive
 from marey.command import Asker, Listener
@@ -17,6 +15,9 @@ from marey.errors import NodeMissing, SessionError, StreamDamaged, StreamMissing
 from marey.stream import Source
 from marey.stream.ledger import stream_account
 from marey.stream.runtime import runtime_folder, session_folder
+
+if TYPE_CHECKING:
+    from psutil import Process
 
 SESSION_FILE = "session.json"
 """In a session's folder: its name, the supervisor's process, its nodes and their kinds."""
@@ -34,7 +35,7 @@ def read_session(folder: Path) -> dict[str, Any] | None:
 def sessions() -> list[str]:
     """Names of the sessions of this user that are running."""
     names = []
-    for folder in sorted(runtime_folder().iterdir()):
+    for folder in sorted(runtime_folder().glob("[A-Za-z]*")):
         facts = read_session(folder) if folder.is_dir() else None
         if facts is not None and is_alive(facts["owner"]):
             names.append(facts["name"])
@@ -70,8 +71,14 @@ class Lab:
         self.name = name
         self.folder = folder
         self._reader = reader
-        self._asker = Asker(folder)
-        self._processes: dict[int, psutil.Process] = {}
+        self._asker = Asker(folder, who=reader, running=self._runs)
+        self._handles: dict[str, NodeHandle] = {}
+        self._processes: dict[int, Process] = {}
+
+    def _runs(self) -> bool:
+        """Whether the session has its supervisor; one that was replaced meanwhile counts, too."""
+        facts = read_session(self.folder)
+        return facts is not None and is_alive(facts["owner"])
 
     @property
     def nodes(self) -> dict[str, dict[str, Any]]:
@@ -95,12 +102,15 @@ class Lab:
             raise NodeMissing(
                 f"session '{self.name}': has no node '{node}'; {hint}it has {', '.join(known)}"
             )
-        return NodeHandle(self, node)
+        return self._handles.setdefault(node, NodeHandle(self, node))
 
     def __getattr__(self, node: str) -> NodeHandle:
         if node.startswith("_"):
             raise AttributeError(node)
         return self[node]
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.nodes]
 
     def stream(self, name: str) -> Source:
         """A stream by name, also one beside a node's own, such as `cam.truth`."""
@@ -130,7 +140,7 @@ class Lab:
         Raises:
             SettingError: there is no such setting, or a node refuses it; then no node changed.
         """
-        changed: dict[str, dict[str, Any]] = self.ask("session", "set", **settings)
+        changed: dict[str, dict[str, Any]] = self._asker.ask("session", "set", "", settings)
         return changed
 
     def get(self) -> dict[str, Any]:
@@ -175,11 +185,15 @@ class Lab:
         self.close()
 
     def _load_of(self, pid: int | None) -> dict[str, float]:
-        """CPU as a fraction of one core since the last call, and memory of its own in bytes."""
+        """CPU as a fraction of one core since the last call, and own memory in bytes."""
+        import psutil  # not needed by nodes, which should start fast
+
         if pid is None:
             return {"cpu": 0.0, "rss": 0.0}
         try:
-            process = self._processes.setdefault(pid, psutil.Process(pid))
+            if pid not in self._processes:
+                self._processes[pid] = psutil.Process(pid)
+            process = self._processes[pid]
             memory = process.memory_info()
             # Rings are shared, and mapped twice: they are nobody's own.
             own = memory.rss - getattr(memory, "shared", 0)
@@ -227,7 +241,7 @@ class NodeHandle(Source):
 
         Args:
             timeout: how long to wait for the answer, or for the next sign of progress, s.
-            progress: called with (fraction, text) while a long action runs.
+            progress: called with [fraction, text] while a long action runs.
 
         Raises:
             ActionError: no such action, an argument is refused, or the action failed.

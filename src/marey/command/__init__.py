@@ -1,8 +1,12 @@
 """Commands: typed messages between the processes of a session."""
 
-from marey.command.ask import Asker, Listener
-from marey.command.messages import Answer, Event, Problem, Request, trace_of
+from marey.command.ask import Asker
+from marey.command.listen import Line, Listener
+from marey.command.messages import Answer, Event, Problem, Request, plain, trace_of
 from marey.command.serve import (
+    LATER,
+    WELCOME,
+    Nudge,
     Pending,
     Server,
     command_address,
@@ -11,10 +15,14 @@ from marey.command.serve import (
 )
 
 __all__ = [
+    "LATER",
+    "WELCOME",
     "Answer",
     "Asker",
     "Event",
+    "Line",
     "Listener",
+    "Nudge",
     "Pending",
     "Problem",
     "Request",
@@ -22,5 +30,6 @@ __all__ = [
     "command_address",
     "events_address",
     "inbox_address",
+    "plain",
     "trace_of",
 ]

@@ -1,22 +1,22 @@
-"""The asking side: requests to nodes, and the events of a session."""
+"""The asking side: requests to the nodes of a session."""
 
 from __future__ import annotations
 
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import zmq
 
-from marey.command.messages import Answer, Event, Request, Verb
-from marey.command.serve import command_address, events_address
-from marey.errors import NoAnswer
+from marey.command.listen import Listener
+from marey.command.messages import Answer, Request, Verb, plain
+from marey.command.serve import command_address
+from marey.errors import ActionError, NoAnswer, SessionError
 
-_WELCOME = 2  # s
+_LOOK = 0.25  # s between two looks whether the session still runs
 
 
 class Asker:
@@ -24,11 +24,20 @@ class Asker:
 
     Args:
         folder: the session's runtime folder.
+        who: the node in whose process this is; empty for anybody else.
+        running: tells whether the session still runs, so that nobody waits for the dead.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, who: str = "", running: Callable[[], bool] = lambda: True
+    ) -> None:
+        self.waiting = ""
+        """The node for whose answer the main thread is waiting."""
         self._folder = folder
-        self._context = zmq.Context()
+        self._who = who
+        self._running = running
+        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._closed = False
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
         self._idle: dict[str, list[zmq.Socket[bytes]]] = {}
@@ -47,97 +56,104 @@ class Asker:
 
         Args:
             timeout: how long to wait for the answer, or for the next sign of progress, s.
-            progress: called with each sign of progress of a long action.
+            progress: called with [fraction, text] while a long action runs.
 
         Raises:
             NoAnswer: the node did not answer in time.
+            SessionError: the session has ended.
+            ActionError: a node asked itself, or an argument is nothing that can be sent.
             MareyError: what the node answered, as the same error.
         """
-        request = Request(id=next(self._ids), verb=verb, name=name, args=args or {})
+        loop = threading.current_thread() is threading.main_thread()
+        if loop and node == self._who and verb in ("set", "do"):
+            raise ActionError(
+                f"{node}: asks itself, and would wait for ever; call its own method, or assign to "
+                "its own setting, instead"
+            )
+        try:
+            sent = plain(args or {})
+        except ValueError as error:
+            raise ActionError(f"{node}.{name or verb}: {error}") from error
+        request = Request(id=next(self._ids), verb=verb, name=name, args=sent, asker=self._who)
+        complaint = f"{node}: no answer to '{f'{verb} {name}'.rstrip()}'"
         socket = self._take(node)
-        socket.send(request.model_dump_json().encode())
+        before = self.waiting
+        try:
+            if loop:
+                self.waiting = node
+            socket.send(request.model_dump_json().encode())
+            answer = self._answer(socket, request.id, complaint, timeout, progress)
+        except BaseException:
+            socket.close(linger=0)  # a late answer must not meet the next question
+            raise
+        finally:
+            if loop:
+                self.waiting = before
+        self._give_back(node, socket)
+        if answer.problem is not None:
+            raise answer.problem.error()
+        return answer.value
+
+    def _answer(
+        self,
+        socket: zmq.Socket[bytes],
+        number: int,
+        complaint: str,
+        timeout: float,
+        progress: Callable[[Any], None] | None,
+    ) -> Answer:
         until = time.monotonic() + timeout
         while True:
             left = until - time.monotonic()
-            if left <= 0 or not socket.poll(int(left * 1000) + 1):
-                socket.close(linger=0)  # a late answer must not meet the next question
-                raise NoAnswer(
-                    f"{node}: no answer to '{verb} {name}'".rstrip() + f" within {timeout:g} s"
-                )
+            if left <= 0:
+                raise NoAnswer(f"{complaint} within {timeout:g} s")
+            if not socket.poll(int(min(left, _LOOK) * 1000) + 1):
+                if not self._running():
+                    raise SessionError(f"{complaint}: the session has ended")
+                continue
             answer = Answer.model_validate_json(socket.recv())
-            if answer.id != request.id:
+            if answer.id != number:
+                if answer.id == 0 and answer.problem is not None:  # it could not read the request
+                    raise answer.problem.error()
                 continue
-            if not answer.done:
-                until = time.monotonic() + timeout
-                if progress is not None:
-                    progress(answer.value)
-                continue
-            self._give_back(node, socket)
-            if answer.problem is not None:
-                raise answer.problem.error()
-            return answer.value
+            if answer.done:
+                return answer
+            until = time.monotonic() + timeout
+            if progress is not None and answer.value is not None:
+                progress(answer.value)
 
     def _take(self, node: str) -> zmq.Socket[bytes]:
         with self._lock:
+            if self._closed:
+                raise SessionError(f"{node}: cannot be asked through a lab that was closed")
             idle = self._idle.get(node)
             if idle:
                 return idle.pop()
-        socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
+            if self._context is None:
+                self._context = zmq.Context()
+            socket = self._context.socket(zmq.DEALER)
         socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.RECONNECT_IVL, 20)  # ms; a node that is starting anew
         socket.connect(command_address(self._folder, node))
         return socket
 
     def _give_back(self, node: str, socket: zmq.Socket[bytes]) -> None:
         with self._lock:
-            self._idle.setdefault(node, []).append(socket)
+            if not self._closed:
+                self._idle.setdefault(node, []).append(socket)
+                return
+        socket.close()
 
     def listen(self) -> Listener:
         """Listen to the session's events from now on."""
-        return Listener(self._folder)
+        return Listener(self._folder, self._running)
 
     def close(self) -> None:
-        """Close all sockets."""
+        """Close all sockets; a question that still waits for its answer is waited for."""
         with self._lock:
+            self._closed = True
             for socket in itertools.chain.from_iterable(self._idle.values()):
-                socket.close(linger=0)
+                socket.close()
             self._idle.clear()
-        self._context.term()
-
-
-class Listener:
-    """An iterator over the events of a session; a context manager."""
-
-    def __init__(self, folder: Path) -> None:
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.SUB)
-        self._socket.setsockopt(zmq.SUBSCRIBE, b"")
-        self._socket.connect(events_address(folder))
-        # The welcome tells that the subscription stands: no event is missed from here on.
-        if self._socket.poll(_WELCOME * 1000):
-            self._socket.recv()
-
-    def next(self, timeout: float | None = None) -> Event | None:
-        """The next event; None when `timeout` seconds passed without one."""
-        if not self._socket.poll(None if timeout is None else int(timeout * 1000)):
-            return None
-        return Event.model_validate_json(self._socket.recv())
-
-    def __iter__(self) -> Iterator[Event]:
-        while (event := self.next()) is not None:
-            yield event
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._socket.close(linger=0)
-        self._context.term()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+        if self._context is not None:
+            self._context.term()

@@ -7,6 +7,7 @@ import traceback
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_jsonable_python
 
 from marey import errors
 
@@ -27,12 +28,14 @@ class Request(Message):
         verb: what is asked.
         name: the action of `do`, the setting of `get`.
         args: arguments of the action, or settings by name.
+        asker: the node that asks; empty for anybody else.
     """
 
     id: int
     verb: Verb
     name: str = ""
     args: dict[str, Any] = Field(default_factory=dict)
+    asker: str = ""
 
 
 class Problem(Message):
@@ -73,13 +76,29 @@ class Event(Message):
 
     Kinds and their data: `log` (level, text), `setting` (values, seq), `progress` (action,
     fraction, text), `state` (state, and what belongs to it), `error` (text, trace),
-    `lost` (stream, first, last, cause), `outage` (stream, seq, seconds), `alive` (beats).
+    `lost` (stream, reader, first, count, cause), `outage` (stream, seq, last, seconds), `alive`
+    (beats). The last event of a session is the state `stopped` of the node `session`.
     """
 
     kind: Literal["log", "setting", "progress", "state", "error", "lost", "outage", "alive"]
     node: str
     time: int = Field(default_factory=time.time_ns)
     data: dict[str, Any] = Field(default_factory=dict)
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: models as objects, arrays as lists, NaN as None.
+
+    Raises:
+        ValueError: it is nothing that can be sent.
+    """
+    return to_jsonable_python(value, inf_nan_mode="null", fallback=_as_list)
+
+
+def _as_list(value: Any) -> Any:
+    if hasattr(value, "tolist"):  # NumPy arrays and scalars
+        return value.tolist()
+    raise ValueError(f"a {type(value).__name__} is nothing that can be sent")
 
 
 def trace_of(error: BaseException) -> str:

@@ -49,6 +49,16 @@ class Node(BaseModel):
         advanced=True,
         description="time allowed for the node to become ready",
     )
+    hang_timeout: float = Setting(
+        30.0,
+        gt=0,
+        le=3600,
+        unit="s",
+        apply="start",
+        advanced=True,
+        description="time allowed for one item, command or `close`; a node that takes longer is "
+        "taken for hung, killed and started anew",
+    )
 
     _name: str = ""
     _lab: Lab | None = None

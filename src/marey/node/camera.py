@@ -19,7 +19,9 @@ class Stamp(NamedTuple):
         device_frame: the device's own frame counter, so that frames lost in the device show;
             None where it has none.
         device_time: time on the device's clock, ns; None where it tells none.
-        shape: shape of this frame where it is smaller than the stream's greatest.
+        shape: shape of this frame where it is smaller than the stream's greatest; its pixels then
+            stand packed at the beginning of the memory, as in
+            `out.reshape(-1)[:height * width].reshape(height, width)`.
         host_time: Unix time of the exposure, ns; None for the moment at which `grab` returned.
         mono_time: `time.monotonic_ns()` of the exposure; None for the moment `grab` returned.
     """
@@ -86,4 +88,7 @@ class BlockCamera(Camera):
             out: (T, height, width ...) memory.
             stamps: (T,) of `marey.stream.STAMP`; fill `device_frame`, `device_time`,
                 `host_time` and `mono_time`; the rest is the framework's.
+
+        What is emitted belongs to the frames in their order, where there is one item for each,
+        and otherwise to the last of them.
         """

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError, validate_call
 from pydantic.fields import FieldInfo
-from pydantic_core import to_jsonable_python
 
+from marey.command import plain
 from marey.errors import ActionError, SettingError
 from marey.node.base import Node
+
+__all__ = [
+    "actions_of",
+    "assign",
+    "call",
+    "candidate",
+    "describe",
+    "describe_class",
+    "extra",
+    "is_long",
+    "plain",
+    "role",
+    "setting_message",
+    "settings_of",
+    "unknown",
+]
 
 
 def extra(field: FieldInfo) -> dict[str, Any]:
@@ -36,42 +53,43 @@ def role(cls: type[Node]) -> str:
 
 
 def settings_of(node: Node) -> dict[str, Any]:
-    """The values of all settings, as JSON values."""
-    return {name: plain(getattr(node, name)) for name in type(node).model_fields}
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON has it: models as objects, arrays as lists, NaN as None."""
-    return to_jsonable_python(value, inf_nan_mode="null", fallback=_as_list)
-
-
-def _as_list(value: Any) -> Any:
-    if hasattr(value, "tolist"):  # NumPy arrays and scalars
-        return value.tolist()
-    raise ValueError(f"a {type(value).__name__} is nothing that can be sent")
+    """The values of all settings, as JSON values; of one moment, also in another thread."""
+    values = node.__dict__.copy()
+    return {name: plain(values[name]) for name in type(node).model_fields}
 
 
 def actions_of(node: Node) -> dict[str, Callable[..., Any]]:
     """The node's actions by name."""
-    return {
-        name: getattr(node, name)
-        for name, member in inspect.getmembers(type(node), inspect.isfunction)
-        if getattr(member, "__marey_action__", False)
-    }
+    return {name: getattr(node, name) for name in _actions(type(node))}
+
+
+@functools.cache
+def _actions(cls: type[Node]) -> tuple[str, ...]:
+    marked = [
+        name
+        for name in dir(cls)
+        if getattr(inspect.getattr_static(cls, name, None), "__marey_action__", False)
+    ]
+    return tuple(sorted(marked))
 
 
 def describe(node: Node) -> dict[str, Any]:
     """Everything that a form or a help text needs."""
-    cls = type(node)
+    return describe_class(type(node)) | {"settings": settings_of(node)}
+
+
+@functools.cache
+def describe_class(cls: type[Node]) -> dict[str, Any]:
+    """What can be told of a node before it is made: all but the values of its settings."""
+    bare = cls.model_construct()  # methods bound to something have no `self` in their schema
     return {
         "kind": cls.kind,
         "role": role(cls),
         "doc": inspect.cleandoc(cls.__doc__ or ""),
         "schema": cls.model_json_schema(),
-        "settings": settings_of(node),
         "actions": {
             name: {"doc": inspect.getdoc(method) or "", "schema": _adapter(method).json_schema()}
-            for name, method in actions_of(node).items()
+            for name, method in actions_of(bare).items()
         },
     }
 
@@ -89,17 +107,17 @@ def candidate(node: Node, changes: dict[str, Any]) -> tuple[Node, set[str]]:
     cls = type(node)
     for name in changes:
         if name not in cls.model_fields:
-            raise SettingError(f"{node.name}.{name}: {_unknown(name, list(cls.model_fields))}")
-        facts = extra(cls.model_fields[name])
-        if facts["readonly"]:
+            raise SettingError(f"{node.name}.{name}: {unknown(name, cls.model_fields)}")
+        if extra(cls.model_fields[name])["readonly"]:
             raise SettingError(f"{node.name}.{name}: is told by the device and cannot be set")
-    values = {name: getattr(node, name) for name in cls.model_fields}
+    held = node.__dict__.copy()
+    values = {name: held[name] for name in cls.model_fields}
     try:
         wanted = cls.model_validate(values | changes)
     except ValidationError as error:
         raise SettingError(setting_message(node.name, error)) from error
-    names = {name for name in changes if getattr(wanted, name) != values[name]}
-    for name in names:
+    names = {name for name in values if _differ(getattr(wanted, name), values[name])}
+    for name in names & changes.keys():
         if extra(cls.model_fields[name])["apply"] == "start":
             raise SettingError(
                 f"{node.name}.{name}: holds from the start of a session; it is now "
@@ -108,10 +126,16 @@ def candidate(node: Node, changes: dict[str, Any]) -> tuple[Node, set[str]]:
     return wanted, names
 
 
+def _differ(one: Any, other: Any) -> bool:
+    try:
+        return bool(one != other)
+    except ValueError:  # arrays have no single truth
+        return bool(plain(one) != plain(other))
+
+
 def assign(node: Node, wanted: Node, names: set[str]) -> None:
-    """Take the named values over from a validated copy."""
-    for name in names:
-        node.__dict__[name] = getattr(wanted, name)
+    """Take the named values over from a validated copy, all at one moment."""
+    node.__dict__.update({name: getattr(wanted, name) for name in names})
 
 
 def call(node: Node, name: str, args: dict[str, Any]) -> Any:
@@ -120,14 +144,32 @@ def call(node: Node, name: str, args: dict[str, Any]) -> Any:
     Raises:
         ActionError: there is no such action, an argument is refused, or the action failed.
     """
-    actions = actions_of(node)
-    if name not in actions:
-        raise ActionError(f"{node.name}.{name}(): {_unknown(name, list(actions), 'action')}")
+    cls = type(node)
+    if name not in _actions(cls):
+        raise ActionError(f"{node.name}.{name}(): {unknown(name, _actions(cls), 'action')}")
     try:
-        return validate_call(actions[name])(**args)
+        given, named = _checked(cls, name)(node, **args)
     except ValidationError as error:
-        problems = "; ".join(_problem(f"{name}({_path(e['loc'])})", e) for e in error.errors())
-        raise ActionError(f"{node.name}.{problems}") from error
+        known = list(inspect.signature(getattr(node, name)).parameters)
+        problems = [_problem(f"{name}({_path(e['loc'])})", e, known) for e in error.errors()]
+        raise ActionError(f"{node.name}.{'; '.join(problems)}") from error
+    except TypeError as error:  # an argument named `self`
+        raise ActionError(f"{node.name}.{name}(): {error}") from error
+    try:
+        return getattr(node, name)(*given[1:], **named)
+    except ValidationError as error:  # it assigned a value that one of its settings refuses
+        raise SettingError(setting_message(node.name, error)) from error
+
+
+@functools.cache
+def _checked(cls: type[Node], name: str) -> Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]:
+    """A function that validates the arguments of an action and hands them back."""
+
+    @functools.wraps(getattr(cls, name))
+    def collect(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return args, kwargs
+
+    return validate_call(collect)
 
 
 def is_long(value: Any) -> bool:
@@ -140,12 +182,14 @@ def setting_message(node: str, error: ValidationError) -> str:
     return "; ".join(_problem(f"{node}.{_path(e['loc'])}", e) for e in error.errors())
 
 
-def _problem(where: str, error: Any) -> str:
+def _problem(where: str, error: Any, known: Iterable[str] | None = None) -> str:
     message = error["msg"][0].lower() + error["msg"][1:]
-    if error["type"] == "missing":
+    if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"{where}: must be given"
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{where}: there is no such setting or argument"
+        if known is None:
+            return f"{where}: there is no such setting"
+        return f"{where}: {unknown(str(error['loc'][-1]), known, 'argument')}"
     found = error["input"]
     shown = repr(found) if not isinstance(found, BaseModel) else type(found).__name__
     return f"{where}: found {shown[:80]}, {message.replace('input should', 'expected to')}"
@@ -155,7 +199,9 @@ def _path(place: tuple[Any, ...]) -> str:
     return ".".join(str(part) for part in place)
 
 
-def _unknown(name: str, known: list[str], what: str = "setting") -> str:
+def unknown(name: str, known: Iterable[str], what: str = "setting") -> str:
+    """What to say of a name that does not exist: the nearest that does, and all of them."""
+    known = list(known)
     close = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return f"there is no such {what}; {hint}it has {', '.join(sorted(known)) or 'none'}"

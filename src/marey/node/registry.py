@@ -67,29 +67,64 @@ def reference(cls: type[Node]) -> str:
     """How another process finds the class: `module:Class`, or `file.py:Class` for a script's own.
 
     Raises:
-        SessionError: the class lives in a notebook or prompt, where no other process finds it.
+        SessionError: the class lives in a function, notebook or prompt, where no other process
+            finds it.
     """
-    if cls.__module__ not in ("__main__", _SCRIPT):
-        return f"{cls.__module__}:{cls.__qualname__}"
-    file = getattr(sys.modules[cls.__module__], "__file__", None)
-    if file is None:
+    name = cls.__qualname__
+    if "<locals>" in name:
         raise SessionError(
-            f"class {cls.__qualname__}: defined at a prompt, where its process cannot find it; "
-            "write it into a module and import it"
+            f"class {name}: defined inside a function, where its process cannot find it; "
+            "move it to the level of its module"
         )
-    return f"{Path(file).resolve()}:{cls.__qualname__}"
+    if cls.__module__ not in ("__main__", _SCRIPT):
+        return f"{cls.__module__}:{name}"
+    module = sys.modules[cls.__module__]
+    spec = getattr(module, "__spec__", None)
+    if cls.__module__ == "__main__" and spec is not None:  # run by `python -m`
+        return f"{spec.name}:{name}"
+    file = getattr(module, "__file__", None)
+    if file is None or not Path(file).is_file():
+        raise SessionError(
+            f"class {name}: defined at a prompt or in a notebook, where its process cannot find "
+            "it; write it into a module and import it"
+        )
+    return f"{Path(file).resolve()}:{name}"
 
 
-def resolve(reference: str) -> type[Node]:
-    """The class that `reference` named, in this process."""
+def resolve(reference: str, kind: str = "") -> type[Node]:
+    """The class that `reference` named, in this process.
+
+    Args:
+        reference: what `reference` gave.
+        kind: the name under which the class is registered, where that is known.
+
+    Raises:
+        NodeMissing: there is no such class any more.
+        SessionError: its module runs a session when it is imported.
+    """
     place, _, name = reference.rpartition(":")
-    module = _script(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    if place.endswith(".py"):
+        module = _script(Path(place))
+    else:
+        _loading.append(place)
+        try:
+            module = importlib.import_module(place)
+        except ScriptLoaded:
+            raise SessionError(
+                f"module {place}: runs a session when it is imported; put that below "
+                "`if __name__ == '__main__':`"
+            ) from None
+        finally:
+            _loading.pop()
     found: object = module
     for part in name.split("."):
-        found = getattr(found, part)
+        found = getattr(found, part, None)
     if not (isinstance(found, type) and issubclass(found, Node)):
-        raise NodeMissing(f"{reference}: not a node")
-    found.kind = kind_of(found)
+        raise NodeMissing(
+            f"class {name}: {place} has no such node; in a script it must stand above the line "
+            "that runs the session"
+        )
+    found.kind = kind or kind_of(found)
     return found
 
 
@@ -108,9 +143,12 @@ def lazy(package: str, names: list[str], name: str) -> type[Node]:
     return found
 
 
+_loading: list[str] = []
+
+
 def loading_script() -> bool:
-    """Whether a script is being loaded for its classes only."""
-    return _SCRIPT in sys.modules
+    """Whether a script or module is being loaded for its classes only."""
+    return bool(_loading) or _SCRIPT in sys.modules
 
 
 def _script(path: Path) -> ModuleType:
@@ -119,7 +157,8 @@ def _script(path: Path) -> ModuleType:
         raise SessionError(f"{path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[_SCRIPT] = module
-    sys.path.insert(0, str(path.parent))
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
     with suppress(ScriptLoaded):  # it came to its session: all its classes stand above that line
         spec.loader.exec_module(module)
     return module

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,10 +21,12 @@ from pydantic import ValidationError
 from marey._native import rung
 from marey.command import Pending, Server, trace_of
 from marey.errors import ActionError, MareyError, SettingError
-from marey.node import control
 from marey.node.base import Node
+from marey.node.control import setting_message
+from marey.node.obey import Obedience
 from marey.node.registry import resolve
-from marey.node.steps import Ended, Step, step_for
+from marey.node.roles import step_for
+from marey.node.steps import Ended, Step
 
 EXIT_FAILED = 1
 _LOOK_EACH = 0.01  # s, while the stream to read does not exist yet
@@ -33,7 +36,7 @@ class Worker:
     """Runs one node until it ends, fails or is told to stop.
 
     Args:
-        config: `session`, `folder`, `name`, `kind` (a reference), `settings`.
+        config: `session`, `folder`, `name`, `kind` (a reference), `label`, `settings`.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -46,7 +49,7 @@ class Worker:
         self.attached = False
         self.node: Node | None = None
         self.step: Step | None = None
-        self.long: dict[str, tuple[Pending, Any]] = {}
+        self.obedience: Obedience | None = None
 
     def run(self) -> int:
         """Run the node; returns the exit code of its process."""
@@ -59,7 +62,7 @@ class Worker:
         except BaseException as error:  # noqa: BLE001 - the border of the process: all is reported
             failed = True
             self._tell_error(error)
-        failed = not self._close() or failed
+        failed = not self._close(ended=not failed) or failed
         if not failed:
             self._tell_state("stopped")
         self.server.close()
@@ -75,16 +78,19 @@ class Worker:
     def _open(self) -> None:
         from marey.lab import Lab
 
-        cls = resolve(self.config["kind"])
+        cls = resolve(self.config["kind"], self.config["label"])
         try:
             node = cls.model_validate(self.config["settings"])
         except ValidationError as error:
-            raise SettingError(control.setting_message(self.name, error)) from error
+            raise SettingError(setting_message(self.name, error)) from error
         node._name = self.name
-        node._lab = Lab(self.config["session"], self.folder, reader=self.name)
+        lab = node._lab = Lab(self.config["session"], self.folder, reader=self.name)
         self.node = node
         node.open()
         self.step = step_for(node)(node, self.folder, self.server.bell, self.server.tell)
+        obedience = Obedience(node, self.step, self.server.tell, self._tell_error)
+        self.obedience = obedience
+        self.server.at_once = lambda request: obedience.at_once(request, lab._asker.waiting)
         while not self.step.can_open():
             before = rung(self.server.bell)
             self._serve()
@@ -92,6 +98,7 @@ class Worker:
                 raise Ended
             self.step.wait(before, _LOOK_EACH)
         self.step.open()
+        obedience.opened = True
         self._tell_state("opened", streams=list(self.step.streams))
 
     def _loop(self) -> None:
@@ -102,162 +109,68 @@ class Worker:
             self._serve()
             if self.stopping:
                 return
-            if self.attached and self.going:
+            if self.going:
                 self.step.run(before)
             else:
                 self.step.wait(before)
 
-    def _close(self) -> bool:
+    def _close(self, ended: bool) -> bool:
+        step, node, obedience = self.step, self.node, self.obedience
+        parts: list[Callable[[], None]] = []
+        if obedience is not None:
+            parts.append(obedience.close)
+        if step is not None:
+            parts.append(lambda: step.close(ended))
+        if node is not None:
+            parts.append(node.close)
         fine = True
-        for part in (self.step, self.node):
-            if part is None:
-                continue
+        for part in parts:
             try:
-                part.close()
+                part()
             except BaseException as error:  # noqa: BLE001 - the border of the process: all is reported
                 fine = False
                 self._tell_error(error)
-        for request, _ in self.long.values():
-            request.fail(self.name, ActionError(f"{self.name}: was stopped"))
-        if self.node is not None and self.node._lab is not None:
-            self.node._lab.close()
+        for pending in self._taken():
+            pending.fail(self.name, ActionError(f"{self.name}: has stopped"))
+        if node is not None and node._lab is not None:
+            node._lab.close()
         return fine
 
     # ------------------------------------------------------------ commands
 
     def _serve(self) -> None:
         """Between two items: obey what was asked, advance what is long."""
+        assert self.obedience is not None
         self.server.beats += 1
         if self.server.pending:
-            self._obey()
-        if self.long:
-            self._advance()
+            for pending in self._taken():
+                self._answer(pending)
+        if self.obedience.long:
+            self.obedience.advance()
         if self.server.orphaned:
             self.stopping = True
 
-    def _obey(self) -> None:
-        while self.server.pending:
-            request = self.server.pending.popleft()
-            try:
-                self._answer(request)
-            except MareyError as error:
-                request.fail(self.name, error)
-            except Exception as error:  # noqa: BLE001 - reported to the asker and to all listeners
-                request.fail(self.name, error)
-                self._tell_error(error)
+    def _taken(self) -> list[Pending]:
+        """What waits now; what comes meanwhile is for the next round."""
+        return [self.server.pending.popleft() for _ in range(len(self.server.pending))]
 
     def _answer(self, pending: Pending) -> None:
-        request = pending.request
-        node, step = self.node, self.step
-        assert node is not None
-        assert step is not None
-        match request.verb:
-            case "describe":
-                pending.answer(control.describe(node) | {"streams": list(step.streams)})
-            case "get":
-                pending.answer(self._get(request.name))
-            case "check":
-                control.candidate(node, request.args)
-                pending.answer()
-            case "set":
-                pending.answer(self._set(request.args))
-            case "do":
-                self._do(pending)
-            case "attach":
-                step.attach(request.args["streams"])
-                self.attached = True
-                pending.answer()
-                self._tell_state("ready")
-            case "go":
-                self.going = True
-                pending.answer()
-            case "stop":
-                pending.answer()
-                self.stop()
-            case other:
-                raise ActionError(f"{self.name}: a node does not know '{other}'")
-
-    def _get(self, name: str) -> Any:
-        assert self.node is not None
-        values = control.settings_of(self.node)
-        if not name:
-            return values
-        if name not in values:
-            control.candidate(self.node, {name: None})  # raises, naming what there is
-        return values[name]
-
-    def _set(self, changes: dict[str, Any]) -> dict[str, Any]:
-        node, step = self.node, self.step
-        assert node is not None
-        assert step is not None
-        wanted, names = control.candidate(node, changes)
-        fields = type(node).model_fields
-        before = node.model_copy()
-        reopen = any(control.extra(fields[name])["apply"] == "reopen" for name in names)
-        if reopen:
-            node.close()
-        control.assign(node, wanted, names)
-        try:
-            if reopen:
-                node.open()
-                step.open()
-            elif names:
-                node.changed(names)
-        except Exception as error:
-            control.assign(node, before, names)
-            if reopen:
-                node.open()
-                step.open()
-            else:
-                node.changed(names)
-            if isinstance(error, MareyError):
-                raise
-            raise SettingError(f"{self.name}: {error}") from error
-        values = {name: control.plain(getattr(node, name)) for name in names}
-        if names:
-            self.server.tell("setting", values=values, seq=step.seq)
-        return {name: control.plain(getattr(node, name)) for name in changes}
-
-    def _do(self, pending: Pending) -> None:
-        assert self.node is not None
-        name = pending.request.name
-        if name in self.long:
-            raise ActionError(f"{self.name}.{name}(): is running already")
-        before = control.settings_of(self.node)
-        value = control.call(self.node, name, pending.request.args)
-        if control.is_long(value):
-            self.long[name] = (pending, value)
-            return
-        pending.answer(control.plain(value))
-        self._tell_changes(before)
-
-    def _tell_changes(self, before: dict[str, Any]) -> None:
-        """Actions may change settings; listeners and the next start must know."""
-        assert self.node is not None
         assert self.step is not None
-        after = control.settings_of(self.node)
-        values = {name: value for name, value in after.items() if value != before[name]}
-        if values:
-            self.server.tell("setting", values=values, seq=self.step.seq)
-
-    def _advance(self) -> None:
-        assert self.node is not None
-        for name, (pending, action) in list(self.long.items()):
-            before = control.settings_of(self.node)
-            try:
-                fraction, text = next(action)
-            except StopIteration as end:
-                del self.long[name]
-                pending.answer(control.plain(end.value))
-                self._tell_changes(before)
-            except Exception as error:  # noqa: BLE001 - reported to the asker and to all listeners
-                del self.long[name]
-                pending.fail(self.name, error)
-                if not isinstance(error, MareyError):
-                    self._tell_error(error)
-            else:
-                pending.progress([fraction, text])
-                self.server.tell("progress", action=name, fraction=fraction, text=text)
+        assert self.obedience is not None
+        match pending.request.verb:
+            case "attach" if not self.attached:
+                self.attached = True
+                self.step.attach(pending.request.args["streams"])
+                self._tell_state("ready")
+            case "go" if self.attached:
+                self.going = True
+                self._tell_state("running")
+            case "stop":
+                self.stop()
+            case _:
+                self.obedience.obey(pending)
+                return
+        pending.answer()
 
     # ------------------------------------------------------------ reports
 
@@ -268,11 +181,10 @@ class Worker:
         text = str(error) or type(error).__name__
         if not isinstance(error, MareyError):
             text = f"{type(error).__name__}: {text}"
-        if not text.startswith(self.name):
+        if not text.startswith((f"{self.name}:", f"{self.name}.")):
             text = f"{self.name}: {text}"
-        self.server.tell(
-            "error", text=text, trace=trace_of(error), known=isinstance(error, MareyError)
-        )
+        known = isinstance(error, MareyError)
+        self.server.tell("error", text=text, trace=trace_of(error), known=known)
 
 
 class _Forward(logging.Handler):
@@ -288,10 +200,25 @@ class _Forward(logging.Handler):
 
 def main() -> int:
     """Entry of `python -m marey.node`: the configuration comes as one line of JSON on stdin."""
-    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stdin:
-        worker = Worker(json.loads(stdin.readline()))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides what Ctrl-C means
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stdin:
+        config = json.loads(_line(stdin.read))
+    # What the session's own process can import, this one can import too.
+    sys.path[:] = config["path"]
+    sys.argv[:] = config["argv"]
+    worker = Worker(config)
     signal.signal(signal.SIGTERM, worker.stop)
     logging.getLogger("marey").setLevel(logging.INFO)
     logging.getLogger().addHandler(_Forward(worker.server))
     return worker.run()
+
+
+def _line(read: Callable[[int], bytes]) -> bytes:
+    """The first line; nothing follows it, so that reading more than a byte at a time is safe."""
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        part = read(65536)
+        if not part:
+            raise SystemExit("the supervisor has ended before it told what to run")
+        line += part
+    return bytes(line)

@@ -2,17 +2,22 @@
 
 Run as a file, without the package, so that it starts at once and needs next to nothing:
 `python -I -S guard.py FOLDER`. On stdin come lines `+PID START` and `-PID START`, and `done` at an
-orderly end. When stdin ends without `done`, the nodes have a moment to close by themselves (their
-own stdin has ended too), then they are killed; a stopped process (SIGSTOP) dies as well.
+orderly end. When stdin ends without `done`, or the supervisor is gone, the nodes have a moment to
+close by themselves (their own stdin has ended too), then they are killed with all that they
+started; a stopped process (SIGSTOP) dies as well.
 """
 
+import contextlib
 import os
+import select
 import shutil
 import signal
 import sys
 import time
 
-GRACE = 1.2  # s
+GRACE = 1.0  # s
+_LOOK = 0.5  # s between two looks whether the supervisor lives: a fork of it may hold our stdin
+_LAST = "session.json"
 
 
 def start_time(pid: int) -> str:
@@ -33,33 +38,101 @@ def lives(pid: int, started: str) -> bool:
         os.kill(pid, 0)
     except OSError:
         return False
-    return True
+    return not os.path.exists(f"/proc/{pid}/stat")  # a zombie is not
+
+
+def nodes_in(folder: str) -> set[tuple[int, str]]:
+    """Processes of nodes whose session has that folder, by their command line; Linux only."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for entry in os.listdir("/proc"):
+            if not entry.isdecimal():
+                continue
+            with contextlib.suppress(OSError), open(f"/proc/{entry}/cmdline", "rb") as file:
+                words = file.read().split(b"\0")
+                if b"marey.node" in words and os.fsencode(folder) in words:
+                    found.add((int(entry), start_time(int(entry))))
+    return found
+
+
+def kill(pid: int) -> None:
+    """Kill a node's process and whatever it started: nodes lead process groups of their own."""
+    for how in (os.killpg, os.kill):
+        with contextlib.suppress(OSError):
+            how(pid, signal.SIGKILL)
+
+
+def end(nodes: set[tuple[int, str]], grace: float) -> None:
+    """Wait for processes to end, then kill them."""
+    until = time.monotonic() + grace
+    while time.monotonic() < until and any(lives(*node) for node in nodes):
+        time.sleep(0.01)
+    left = [node for node in nodes if lives(*node)]
+    for pid, _ in left:
+        kill(pid)
+    until = time.monotonic() + GRACE
+    while time.monotonic() < until and any(lives(*node) for node in left):
+        time.sleep(0.01)
+
+
+def empty(folder: str, where: int) -> None:
+    """Remove a folder and all in it, even if another has taken its name meanwhile.
+
+    Args:
+        folder: its path.
+        where: a descriptor of the folder itself.
+    """
+    names = sorted(os.listdir(where), key=lambda name: name == _LAST)
+    for name in names:
+        try:
+            os.unlink(name, dir_fd=where)
+        except IsADirectoryError:
+            shutil.rmtree(name, ignore_errors=True, dir_fd=where)
+        except OSError:
+            pass
+    with contextlib.suppress(OSError):
+        ours, there = os.fstat(where), os.stat(folder)
+        if (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino):
+            os.rmdir(folder)  # another session's is never empty
+
+
+def watch(parent: int) -> set[tuple[int, str]] | None:
+    """Follow what the supervisor says; the nodes that it left behind, None at an orderly end."""
+    nodes: set[tuple[int, str]] = set()
+    text = b""
+    while os.getppid() == parent:
+        if not select.select([0], [], [], _LOOK)[0]:
+            continue
+        part = os.read(0, 65536)
+        if not part:
+            break
+        *lines, text = (text + part).split(b"\n")
+        for line in lines:
+            if line == b"done":
+                return None
+            pid, _, started = line[1:].decode().partition(" ")
+            entry = (int(pid), started)
+            if line[:1] == b"+":
+                nodes.add(entry)
+            else:
+                nodes.discard(entry)
+    return nodes
 
 
 def main() -> None:
-    """Watch until stdin ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    nodes: set[tuple[int, str]] = set()
-    for line in sys.stdin:
-        if line.strip() == "done":
-            return
-        pid, _, started = line[1:].strip().partition(" ")
-        entry = (int(pid), started)
-        if line[0] == "+":
-            nodes.add(entry)
-        else:
-            nodes.discard(entry)
-    until = time.monotonic() + GRACE
-    while time.monotonic() < until and any(lives(*node) for node in nodes):
-        time.sleep(0.02)
-    for pid, started in nodes:
-        if lives(pid, started):
-            os.kill(pid, signal.SIGKILL)
-    until = time.monotonic() + GRACE
-    while time.monotonic() < until and any(lives(*node) for node in nodes):
-        time.sleep(0.01)
-    shutil.rmtree(sys.argv[1], ignore_errors=True)
+    """Watch until the supervisor has ended."""
+    parent = os.getppid()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    folder = sys.argv[1]
+    where = os.open(folder, os.O_RDONLY)
+    nodes = watch(parent)
+    if nodes is None:
+        return
+    # One that was started in the very moment of the supervisor's death was not told to us.
+    end(nodes | nodes_in(folder), GRACE)
+    end(nodes_in(folder), 0)
+    empty(folder, where)
 
 
 if __name__ == "__main__":

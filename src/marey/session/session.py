@@ -13,10 +13,12 @@ from pydantic import ValidationError
 
 from marey.errors import NodeMissing, SessionError, SettingError
 from marey.lab import Lab
-from marey.node import Node, Processor, Sink
+from marey.node import Node
 from marey.node.control import setting_message
 from marey.node.registry import ScriptLoaded, load, loading_script
+from marey.session.background import in_background
 from marey.session.shared import SharedSettings
+from marey.session.wiring import check_wiring
 from marey.stream.runtime import check_name
 
 if TYPE_CHECKING:
@@ -50,7 +52,9 @@ class Session:
         self.name = name
         self.nodes = nodes
         self.shared = shared or SharedSettings()  # type: ignore[call-arg]
-        self._check_wiring()
+        self.ledger: dict[str, Any] = {}
+        """The account of the last run, also of one that failed."""
+        check_wiring(name, nodes)
 
     @classmethod
     def from_toml(cls, path: Path | str, overrides: dict[str, str] | None = None) -> Session:
@@ -98,38 +102,6 @@ class Session:
         nodes = {node: _build(node, table) for node, table in tables.items()}
         return cls(name, shared=shared, **nodes)
 
-    def _check_wiring(self) -> None:
-        if not self.nodes:
-            raise SessionError(f"session '{self.name}': has no nodes")
-        streams = [name for name, node in self.nodes.items() if not isinstance(node, Sink)]
-        for name, node in self.nodes.items():
-            sources = (
-                [node.source]
-                if isinstance(node, Processor)
-                else node.sources
-                if isinstance(node, Sink)
-                else []
-            )
-            for source in sources:
-                if source.partition(".")[0] not in streams:
-                    close = difflib.get_close_matches(source, streams, 1)
-                    hint = f"did you mean '{close[0]}'? " if close else ""
-                    raise SessionError(
-                        f"{name}: reads '{source}', which no node writes; {hint}"
-                        f"streams are: {', '.join(streams) or 'none'}"
-                    )
-        for name in self.nodes:
-            self._check_loop(name)
-
-    def _check_loop(self, name: str) -> None:
-        seen, at = [name], self.nodes[name]
-        while isinstance(at, Processor):
-            source = at.source.partition(".")[0]
-            if source in seen:
-                raise SessionError(f"{name}: reads itself: {' <- '.join([*seen, source])}")
-            seen.append(source)
-            at = self.nodes[source]
-
     def run(
         self, seconds: float | None = None, *, on_ready: Callable[[str], None] | None = None
     ) -> dict[str, Any]:
@@ -148,7 +120,11 @@ class Session:
         """
         if loading_script():
             raise ScriptLoaded
-        return self._supervisor().run(seconds, signals=True, on_ready=on_ready)
+        supervisor = self._supervisor()
+        try:
+            return supervisor.run(seconds, signals=True, on_ready=on_ready)
+        finally:
+            self.ledger = supervisor.ledger
 
     @contextmanager
     def running(self) -> Iterator[Lab]:
@@ -161,14 +137,11 @@ class Session:
         if loading_script():
             raise ScriptLoaded
         supervisor = self._supervisor()
-        supervisor.start()
-        lab = Lab(supervisor.name, supervisor.folder)
         try:
-            yield lab
+            with in_background(supervisor), Lab(supervisor.name, supervisor.folder) as lab:
+                yield lab
         finally:
-            lab.close()
-            supervisor.stop()
-            self.ledger = supervisor.join()
+            self.ledger = supervisor.ledger
 
     def _supervisor(self) -> Supervisor:
         from marey.session.supervisor import Supervisor

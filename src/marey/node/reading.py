@@ -1,0 +1,209 @@
+"""What the worker's loop does for nodes that read streams: processors and sinks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from marey._native import Block, Doorbell, Frame, Reader
+from marey.errors import StreamClosed
+from marey.node.base import Node
+from marey.node.processor import Processor
+from marey.node.sink import Sink
+from marey.node.steps import Ended, Step, Tell
+from marey.stream import UNKNOWN, Source, Spec
+from marey.stream.stream import as_item
+
+_AWAY = "the node was away"
+_OVERWRITTEN = "overwritten before it was read"
+_TORN = "overwritten while in use"
+_FAILED = "the node failed on it"
+
+
+class ReadingStep(Step):
+    """What processors and sinks share: readers that report what they lost."""
+
+    def _report(self, stream: str, lost: range, cause: str) -> None:
+        name = self.node.name
+        self.tell(
+            "lost", stream=stream, reader=name, first=lost.start, count=len(lost), cause=cause
+        )
+
+
+class _Times(NamedTuple):
+    """Stamps that a result inherits from what it was made of."""
+
+    seq: int
+    host: int
+    mono: int
+    device_frame: int | None
+    device_time: int | None
+
+    @classmethod
+    def of(cls, item: Frame | Block) -> _Times:
+        if isinstance(item, Frame):
+            return cls(
+                item.seq, item.host_time, item.mono_time, item.device_frame, item.device_time
+            )
+        last = item.stamps[-1]
+        return cls(int(last["seq"]), int(last["host_time"]), int(last["mono_time"]), None, None)
+
+
+class ProcessorStep(ReadingStep):
+    """Take a frame or block, process it, publish the result if the pixels were still intact."""
+
+    node: Processor
+
+    def __init__(self, node: Node, folder: Path, bell: Doorbell, tell: Tell) -> None:
+        super().__init__(node, folder, bell, tell)
+        self._source = Source(folder, self.node.source, reader=node.name, keep=True)
+        self._reader: Reader | None = None
+
+    def can_open(self) -> bool:
+        return self._source.exists()
+
+    def open(self) -> None:
+        ring = self._source.ring
+        self._lossless_source = bool(ring.facts()["lossless"])
+        self._adopt(ring.spec_json if self._reader is None else self._reader.spec_json)
+
+    def _adopt(self, source: str) -> None:
+        self._known = source
+        self._create(self.node.describe(Spec.from_json(source)), self._lossless_source)
+        self._own = self.streams[self.node.name]
+
+    def attach(self, streams: list[str]) -> None:
+        node = self.node
+        if node.reads == "latest":
+            self._reader = self._source.latest()
+        elif node.block > 1:
+            self._reader = self._source.block(node.block, start="oldest")
+        else:
+            self._reader = self._source.every(start="oldest")
+        self._epoch = 0
+        self._resumed = self._reader.cursor > 0
+        self._done = {name: self._done_before(name) for name in self.streams}
+
+    def _done_before(self, stream: str) -> int:
+        """Items before this one have results already, published before the node died."""
+        stamps = Source(self.folder, stream).stamps(1)
+        if not len(stamps) or stamps["source_seq"][0] == UNKNOWN:
+            return 0
+        return int(stamps["source_seq"][0]) + 1
+
+    def run(self, rung_before: int) -> None:
+        assert self._reader is not None
+        # What was in hand is settled by the next read, not before its results have found room: a
+        # process that follows this one is given it again.
+        if not self._deliver():
+            return
+        try:
+            item = self._reader.read(0)
+        except StreamClosed as end:
+            raise Ended from end
+        if item is None:
+            self.wait(rung_before, readers=[self._reader])
+            return
+        if lost := item.lost:
+            self._report(self.node.source, lost, _AWAY if self._resumed else _OVERWRITTEN)
+        self._resumed = False
+        if item.epoch != self._epoch:
+            self._epoch = item.epoch
+            if self._reader.spec_json != self._known:
+                self._adopt(
+                    self._reader.spec_json
+                )  # the source began anew, perhaps in another shape
+        times = _Times.of(item)
+        # What was in hand when the node died is given once more; where all its results were
+        # published already, it is not made again.
+        if times.seq >= min(self._done.values()):
+            self._process(item, times)
+        if self._deliver():
+            self._reader.release()
+
+    def _process(self, item: Frame | Block, times: _Times) -> None:
+        source = self.node.source
+        items = range(item.seq, times.seq + 1)
+        try:
+            result = self.node.process(item)
+            rows = None if result is None else as_item(result, self._own.spec)
+        except Exception:
+            self._report(source, items, _FAILED)
+            raise
+        if not item.valid():
+            self._emitted.clear()
+            self._report(source, items, _TORN)
+            return
+        own, stamps = self.node.name, {"host_time": times.host, "mono_time": times.mono}
+        if rows is not None and times.seq >= self._done[own]:
+            self._post(
+                own,
+                rows,
+                source_seq=times.seq,
+                device_frame=times.device_frame,
+                device_time=times.device_time,
+                **stamps,
+            )
+        self._emitted = [e for e in self._emitted if times.seq >= self._done.get(e[0], 0)]
+        self._post_emitted(source_seq=times.seq, **stamps)
+
+    def close(self, ended: bool) -> None:
+        if self._reader is not None:
+            self._reader.close()
+        super().close(ended)
+
+
+class SinkStep(ReadingStep):
+    """Give a sink what its streams bring, each in its turn."""
+
+    node: Sink
+
+    def __init__(self, node: Node, folder: Path, bell: Doorbell, tell: Tell) -> None:
+        super().__init__(node, folder, bell, tell)
+        self._readers: dict[str, Reader] = {}
+        self._resumed: set[str] = set()
+
+    def attach(self, streams: list[str]) -> None:
+        node = self.node
+        names = [] if node.on_demand else dict.fromkeys(node.sources or streams)
+        for name in names:
+            source = Source(self.folder, name, reader=node.name, keep=True)
+            reader = source.latest() if node.reads == "latest" else source.every(start="oldest")
+            self._readers[name] = reader
+            if reader.cursor > 0:
+                self._resumed.add(name)
+
+    def run(self, rung_before: int) -> None:
+        idle = True
+        for name in list(self._readers):
+            reader = self._readers[name]
+            try:
+                frame = reader.read(0)
+            except StreamClosed:
+                reader.close()
+                del self._readers[name]
+                if not self._readers:
+                    raise Ended from None
+                continue
+            if frame is not None:
+                idle = False
+                self._append(name, reader, frame)
+        if idle:
+            self.wait(rung_before, readers=list(self._readers.values()))
+
+    def _append(self, name: str, reader: Reader, frame: Frame) -> None:
+        if lost := frame.lost:
+            self._report(name, lost, _AWAY if name in self._resumed else _OVERWRITTEN)
+        self._resumed.discard(name)
+        try:
+            self.node.append(name, frame)
+        except Exception:
+            self._report(name, range(frame.seq, frame.seq + 1), _FAILED)
+            raise
+        if not reader.release() and self.node.reads == "every":
+            self._report(name, range(frame.seq, frame.seq + 1), _TORN)
+
+    def close(self, ended: bool) -> None:
+        for reader in self._readers.values():
+            reader.close()
+        super().close(ended)
