@@ -5,7 +5,7 @@ import { Actions } from "./Actions";
 import { bytes } from "./format";
 import { Form } from "./form/Form";
 import { fieldsOf } from "./form/schema";
-import { recall, reload, remember, session, status } from "./store";
+import { recall, reload, remember, session, status, took } from "./store";
 
 const SESSION = "";
 
@@ -95,8 +95,7 @@ function Detail({ name, info }: { name: string; info: NodeInfo }) {
         values={info.settings}
         locked={(field) => field.apply === "start" || !running}
         apply={async (values) => {
-          await setNode(name, values);
-          reload();
+          took(name, (await setNode(name, values)).settings);
         }}
       />
     </div>

@@ -1,9 +1,18 @@
 // Start and stop of recording, always in sight.
 import { useSignal } from "@preact/signals";
 import { doAction, type NodeInfo, setNode, type Values } from "./api";
-import { bytes, clock, count } from "./format";
+import { clock } from "./format";
 import { parse, fieldsOf } from "./form/schema";
-import { message, recall, reload, remember, session, status } from "./store";
+import {
+  message,
+  progress,
+  recall,
+  recordingSince,
+  reload,
+  remember,
+  session,
+  status,
+} from "./store";
 
 /** Sinks that can be started and stopped: recorders. */
 const recorders = () =>
@@ -65,9 +74,9 @@ function Controls({ name, node }: { name: string; node: NodeInfo }) {
       if (beforeField) {
         const parsed = parse(beforeField, before.value);
         if ("error" in parsed) throw new Error(`before: ${parsed.error}`);
-        args["before"] = parsed.value;
+        if (parsed.value) args["before"] = parsed.value;
       }
-      if (named && run.value !== null && run.value !== settings["run"]) {
+      if (run.value !== null && run.value !== settings["run"]) {
         await setNode(name, { run: run.value });
       }
       remember("before", before.value);
@@ -94,7 +103,7 @@ function Controls({ name, node }: { name: string; node: NodeInfo }) {
         </p>
       )}
       {on ? (
-        <Progress settings={settings} />
+        <Progress node={name} settings={settings} />
       ) : (
         <>
           {named && (
@@ -133,16 +142,20 @@ function Controls({ name, node }: { name: string; node: NodeInfo }) {
   );
 }
 
-function Progress({ settings }: { settings: Values }) {
-  const since = Number(settings["started"] ?? 0);
-  const now = Date.now() / 1000;
-  void status.value; // drawn anew with each poll
+function Progress({ node, settings }: { node: string; settings: Values }) {
+  const since = recordingSince.value[node];
+  const catching = progress.value[`${node}.start`];
+  void status.value; // drawn anew with each poll, so that the clock goes
+  const folder = String(settings["path"] ?? settings["run"] ?? "")
+    .split(/[\\/]/)
+    .at(-1);
   return (
-    <span class="recording mono" role="status">
-      {since > 0 && <b>{clock(now - since)}</b>}
-      {typeof settings["frames"] === "number" && <span>{count(settings["frames"])} frames</span>}
-      {typeof settings["bytes"] === "number" && <span>{bytes(settings["bytes"])}</span>}
-      {settings["run"] ? <span>{String(settings["run"])}</span> : null}
+    <span class="recording mono" role="status" title={String(settings["path"] ?? "")}>
+      {since && <b>{clock(Math.max(0, Date.now() / 1000 - since))}</b>}
+      {folder && <span class="folder">{folder}</span>}
+      {catching && catching.fraction < 1 && (
+        <progress aria-label={catching.text} value={catching.fraction} max={1} />
+      )}
     </span>
   );
 }

@@ -1,6 +1,6 @@
 // What the page knows of its session: kept fresh by polling and by events, shown by everything else.
 import { batch, computed, signal } from "@preact/signals";
-import { get, Refused, type SessionInfo, type Status } from "./api";
+import { get, Refused, type SessionInfo, type Status, type Values } from "./api";
 
 export type Connection = "connecting" | "live" | "lost" | "stopped";
 
@@ -24,6 +24,8 @@ export const status = signal<Status | null>(null);
 export const connection = signal<Connection>("connecting");
 export const lastHeard = signal(0);
 export const entries = signal<Entry[]>([]);
+/** When each recorder began, as far as the events tell. */
+export const recordingSince = signal<Record<string, number | undefined>>({});
 /** Progress of running actions, by "node.action". */
 export const progress = signal<Record<string, Progress>>({});
 
@@ -36,11 +38,13 @@ export const rowStreams = computed(() =>
 
 const POLL_MS = 500;
 const RETRY_MS = 1000;
+const RELOAD_MS = 5000; // settings that change without an event, such as a temperature
 const KEEP_ENTRIES = 1000;
 const pause = (ms: number) => new Promise((done) => setTimeout(done, ms));
 
 let reloading = false;
 let stale = false;
+let loaded = 0;
 
 /** Ask for the session again, soon and once, however many events say that it changed. */
 export function reload(): void {
@@ -53,12 +57,22 @@ export function reload(): void {
       await pause(80);
       try {
         session.value = await get<SessionInfo>("/api/session");
+        loaded = Date.now();
       } catch (error) {
         if (!(error instanceof Refused)) break; // the poll below notices and reconnects
       }
     }
     reloading = false;
   })();
+}
+
+/** Settings that a node has just taken, before it tells them to everybody. */
+export function took(node: string, settings: Values): void {
+  const now = session.value;
+  const info = now?.nodes[node];
+  if (!now || !info) return;
+  const nodes = { ...now.nodes, [node]: { ...info, settings: { ...info.settings, ...settings } } };
+  session.value = { ...now, nodes };
 }
 
 /** Follow the session until the page is closed. */
@@ -74,7 +88,7 @@ export async function follow(): Promise<void> {
         lastHeard.value = Date.now();
         connection.value = "live";
       });
-      if (known(found) !== alive(heard)) reload();
+      if (known(found) !== alive(heard) || Date.now() - loaded > RELOAD_MS) reload();
       if (document.hidden) {
         // A browser has six connections for all pages of a host: hidden ones give theirs back.
         events?.close();
@@ -120,6 +134,13 @@ function listen(): EventSource {
       const { fraction, text } = event.data as { fraction: number; text: string };
       progress.value = { ...progress.value, [key]: { fraction, text } };
       return;
+    }
+    if (event.kind === "setting") {
+      const { recording } = event.data["values"] as { recording?: boolean };
+      if (recording !== undefined) {
+        const since = recording ? event.time : undefined;
+        recordingSince.value = { ...recordingSince.value, [event.node]: since };
+      }
     }
     if (event.kind === "setting" || event.kind === "state") reload();
     note(entryOf(event));

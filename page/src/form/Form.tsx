@@ -20,6 +20,8 @@ export function Form({ schema, values, apply, locked, only }: Props) {
   const id = useId();
   const typed = useSignal<Record<string, string>>({});
   const errors = useSignal<Record<string, string>>({});
+  /** Switches and choices that were just made and are on their way. */
+  const picked = useSignal<Record<string, string>>({});
   const busy = useSignal(false);
   const fields = fieldsOf(schema).filter((f) => only?.(f) ?? true);
   const isLocked = (f: FieldSpec) => f.readonly || (locked?.(f) ?? false);
@@ -40,6 +42,7 @@ export function Form({ schema, values, apply, locked, only }: Props) {
       const here = named.filter(([name]) => fields.some((f) => f.name === name));
       errors.value = here.length ? Object.fromEntries(here) : { "": message(error) };
     } finally {
+      picked.value = {};
       busy.value = false;
     }
   }
@@ -67,7 +70,7 @@ export function Form({ schema, values, apply, locked, only }: Props) {
       key={field.name}
       id={`${id}-${field.name}`}
       field={field}
-      text={typed.value[field.name] ?? show(field, values[field.name])}
+      text={picked.value[field.name] ?? typed.value[field.name] ?? show(field, values[field.name])}
       dirty={changed.includes(field)}
       error={errors.value[field.name] ?? null}
       locked={isLocked(field)}
@@ -77,7 +80,10 @@ export function Form({ schema, values, apply, locked, only }: Props) {
         const { [field.name]: _, ...others } = errors.value;
         errors.value = "error" in parsed ? { ...others, [field.name]: parsed.error } : others;
       }}
-      onPick={(picked) => void send({ [field.name]: picked })}
+      onPick={(value) => {
+        picked.value = { ...picked.value, [field.name]: show(field, value) };
+        void send({ [field.name]: value });
+      }}
     />
   );
   const group = (title: string, wanted: FieldSpec[]) =>

@@ -46,11 +46,13 @@ export function Plot() {
         ))}
         <button
           class="small"
+          aria-label="Add a trace"
+          title="Add a trace"
           aria-expanded={adding.value}
           disabled={!rowStreams.value.length}
           onClick={() => (adding.value = !adding.value)}
         >
-          + trace
+          +
         </button>
         <span class="grow" />
         <select

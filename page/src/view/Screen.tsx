@@ -50,7 +50,7 @@ export function Screen({ model }: { model: ViewModel }) {
   const under = (event: MouseEvent) => {
     const at = local(event);
     const { scale, left, top } = model.transform.value;
-    return { x: (at.x - left) / scale - 0.5, y: (at.y - top) / scale - 0.5 };
+    return { x: (at.x - left) / scale, y: (at.y - top) / scale };
   };
   const move = (dx: number, dy: number) => {
     model.viewport.value = pan(model.viewport.value, model.image.value, model.screen.value, dx, dy);
@@ -80,11 +80,7 @@ export function Screen({ model }: { model: ViewModel }) {
   }
 
   function onPointerMove(event: PointerEvent): void {
-    const at = under(event);
-    const { width, height } = model.image.value;
-    const x = Math.round(at.x);
-    const y = Math.round(at.y);
-    model.cursor.value = x >= 0 && y >= 0 && x < width && y < height ? { x, y } : null;
+    model.pointer.value = local(event);
     const from = drag.current;
     if (!from) return;
     const dx = event.clientX - from.x;
@@ -131,7 +127,7 @@ export function Screen({ model }: { model: ViewModel }) {
         onPointerMove={onPointerMove}
         onPointerUp={onPointerUp}
         onPointerCancel={() => (drag.current = null)}
-        onPointerLeave={() => (model.cursor.value = null)}
+        onPointerLeave={() => (model.pointer.value = null)}
         onDblClick={() => model.tool.value === "look" && (model.viewport.value = FIT)}
         onKeyDown={onKey}
       />
@@ -150,7 +146,7 @@ async function addRoi(model: ViewModel, at: { x: number; y: number }): Promise<v
   if (!node) return;
   const known = session.value?.nodes[node]?.actions["add_roi"]?.schema.properties ?? {};
   const args = Object.fromEntries(
-    Object.entries({ x: at.x, y: at.y })
+    Object.entries({ x: at.x - 0.5, y: at.y - 0.5 }) // whole numbers lie in the middle of pixels
       .filter(([name]) => name in known)
       .map(([name, v]) => [name, known[name]?.type === "integer" ? Math.round(v) : Math.round(v * 10) / 10]),
   );
@@ -198,7 +194,10 @@ class Drawer {
     const { width, height } = model.screen.value;
     for (const canvas of [this.image, this.front]) {
       const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
-      if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });
+      if (canvas.width === w && canvas.height === h) continue;
+      Object.assign(canvas, { width: w, height: h });
+      // The box may end within a pixel; the canvas must not, or all pixels of it were blurred.
+      Object.assign(canvas.style, { width: `${w / ratio}px`, height: `${h / ratio}px` });
     }
     this.context.clearRect(0, 0, this.front.width, this.front.height);
     if (!picture) return;

@@ -8,6 +8,7 @@ import { COLOURS, fieldsOf } from "./marks";
 import { FIT, transform, type Size, type Viewport } from "./viewport";
 
 const MAX_WIDE = 4096;
+const ROUNDING = 1e-3;
 const FPS_WINDOW_MS = 2000;
 const LOOPBACK = ["127.0.0.1", "localhost", "[::1]"];
 
@@ -36,8 +37,8 @@ export class ViewModel {
   readonly format;
   readonly hidden;
   readonly tool = signal<"look" | "roi">("look");
-  /** Image pixel under the cursor. */
-  readonly cursor = signal<{ x: number; y: number } | null>(null);
+  /** Where the mouse is, in screen pixels of the view. */
+  readonly pointer = signal<{ x: number; y: number } | null>(null);
   readonly fps = signal(0);
   readonly trouble = signal<string | null>(null);
   readonly behind = signal<Record<string, number>>({});
@@ -73,6 +74,17 @@ export class ViewModel {
   readonly transform = computed(() =>
     transform(this.viewport.value, this.image.value, this.screen.value),
   );
+
+  /** Image pixel under the mouse. */
+  readonly cursor = computed(() => {
+    const at = this.pointer.value;
+    if (!at) return null;
+    const { scale, left, top } = this.transform.value;
+    const { width, height } = this.image.value;
+    const x = Math.floor((at.x - left) / scale + ROUNDING);
+    const y = Math.floor((at.y - top) / scale + ROUNDING);
+    return x >= 0 && y >= 0 && x < width && y < height ? { x, y } : null;
+  });
 
   /** The processors that can be drawn over this stream. */
   readonly overlays = computed<Overlay[]>(() =>

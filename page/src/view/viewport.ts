@@ -1,5 +1,5 @@
-// Which part of the image is seen: pan and zoom. Image coordinates: pixel (0, 0) is centred on 0, 0,
-// as the trackers count, so that its corner is at -0.5.
+// Which part of the image is seen: pan and zoom. Here pixel (0, 0) reaches from 0 to 1, so that the
+// image's corner is at 0; trackers count from its middle, half a pixel less.
 
 export interface Size {
   width: number;
@@ -27,9 +27,15 @@ export function fitScale(image: Size, screen: Size): number {
   return Math.min(screen.width / image.width, screen.height / image.height) || 1;
 }
 
+/** Where the image lies, on whole screen pixels, so that at 1:1 it is as sharp as it is. */
 export function transform(view: Viewport, image: Size, screen: Size): Transform {
-  const fit = fitScale(image, screen);
-  const scale = view.scale ?? fit;
+  const { scale, left, top } = exact(view, image, screen);
+  const snap = (v: number) => Math.round(v * devicePixelRatio) / devicePixelRatio;
+  return { scale, left: snap(left), top: snap(top) };
+}
+
+function exact(view: Viewport, image: Size, screen: Size): Transform {
+  const scale = view.scale ?? fitScale(image, screen);
   const x = view.scale === null ? image.width / 2 : view.x;
   const y = view.scale === null ? image.height / 2 : view.y;
   return { scale, left: screen.width / 2 - x * scale, top: screen.height / 2 - y * scale };
@@ -43,7 +49,7 @@ export function zoom(
   factor: number,
   at: { x: number; y: number },
 ): Viewport {
-  const now = transform(view, image, screen);
+  const now = exact(view, image, screen);
   const fit = fitScale(image, screen);
   const scale = Math.min(MAX_SCALE, Math.max(fit / 2, now.scale * factor));
   const ix = (at.x - now.left) / now.scale;
@@ -59,7 +65,7 @@ export function zoom(
 }
 
 export function pan(view: Viewport, image: Size, screen: Size, dx: number, dy: number): Viewport {
-  const now = transform(view, image, screen);
+  const now = exact(view, image, screen);
   const x = (screen.width / 2 - now.left - dx) / now.scale;
   const y = (screen.height / 2 - now.top - dy) / now.scale;
   return clamp({ scale: now.scale, x, y }, image);

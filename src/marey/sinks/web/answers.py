@@ -17,6 +17,7 @@ from marey.errors import (
     MareyError,
     NoAnswer,
     NodeMissing,
+    RecordingError,
     SessionError,
     SettingError,
     StreamClosed,
@@ -32,6 +33,7 @@ STATUS: dict[type[Exception], int] = {
     StreamError: 422,
     SettingError: 422,
     ActionError: 422,
+    RecordingError: 422,
     NoAnswer: 504,
     SessionError: 503,
 }
@@ -49,6 +51,7 @@ async def body_of(request: Request) -> dict[str, Any]:
         raise HTTPException(415, f"Content-Type: found {kind!r}, expected 'application/json'")
     try:
         found = json.loads(text, parse_constant=_no_constant)
+        json.dumps(found, ensure_ascii=False).encode()  # refuses half characters
     except (ValueError, RecursionError) as error:
         raise HTTPException(400, f"body: not JSON ({error})") from error
     if not isinstance(found, dict):
@@ -70,6 +73,18 @@ def fields_in(message: str) -> dict[str, str]:
     return found
 
 
+def only_settings(node: str, values: dict[str, Any], taken: set[str]) -> dict[str, Any]:
+    """Settings that may become keyword arguments: without names that are arguments themselves.
+
+    Raises:
+        SettingError: there is one; no node has a setting of such a name.
+    """
+    for name in values:
+        if name in taken:
+            raise SettingError(f"{node}.{name}: there is no such setting")
+    return values
+
+
 def arguments_in(message: str, action: str) -> dict[str, str]:
     """The message of each refused argument: `node.action(arg): why; action(other): why`."""
     pattern = (
@@ -79,6 +94,7 @@ def arguments_in(message: str, action: str) -> dict[str, str]:
 
 
 def refused(error: MareyError, fields: dict[str, str]) -> Response:
+    """The answer to settings or arguments that were refused, by field where they are named."""
     told: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
     if fields:
         told |= {"field": next(iter(fields)), "fields": fields}
@@ -86,11 +102,13 @@ def refused(error: MareyError, fields: dict[str, str]) -> Response:
 
 
 async def on_marey_error(request: Request, error: Exception) -> Response:
+    """What marey refuses."""
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
     return to_json({"error": {"type": type(error).__name__, "message": str(error)}}, status)
 
 
 async def on_query_error(request: Request, error: Exception) -> Response:
+    """What is asked after the `?` in a wrong way."""
     problems = cast(ValidationError, error).errors()
     field = ".".join(str(part) for part in problems[0]["loc"])
     message = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in problems)
@@ -98,16 +116,25 @@ async def on_query_error(request: Request, error: Exception) -> Response:
     return to_json({"error": told}, 422)
 
 
+async def on_failure(request: Request, error: Exception) -> Response:
+    """A mistake of this program: the page is told, the log has the traceback."""
+    told = {"type": type(error).__name__, "message": f"{request.url.path}: {error}"}
+    return to_json({"error": told}, 500)
+
+
 async def on_http_error(request: Request, error: Exception) -> Response:
+    """What has no address here, or was asked in a wrong way."""
     found = cast(HTTPException, error)
     return to_json({"error": {"type": "HTTP", "message": found.detail}}, found.status_code)
 
 
 def to_text(value: Any) -> str:
+    """JSON, in one line."""
     return json.dumps(_finite(value), allow_nan=False, separators=(",", ":"))
 
 
 def to_json(value: Any, status: int = 200) -> Response:
+    """An answer in JSON."""
     return Response(
         to_text(value), status, {"Cache-Control": "no-store"}, media_type="application/json"
     )

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from marey.errors import ActionError, MareyError, SettingError, StreamError
@@ -24,9 +24,11 @@ from marey.sinks.web.answers import (
     arguments_in,
     body_of,
     fields_in,
+    on_failure,
     on_http_error,
     on_marey_error,
     on_query_error,
+    only_settings,
     refused,
     to_json,
     to_text,
@@ -98,7 +100,7 @@ class Api:
 
     def app(self) -> Starlette:
         """The application."""
-        routes = [
+        routes: list[BaseRoute] = [
             Route("/", self.index),
             Route("/api/session", self.session),
             Route("/api/session", self.set_session, methods=["POST"]),
@@ -113,13 +115,12 @@ class Api:
             Route("/api/stop", self.stop, methods=["POST"]),
         ]
         if (self._page / "assets").is_dir():
-            routes.append(
-                cast(Route, Mount("/assets", StaticFiles(directory=self._page / "assets")))
-            )
+            routes.append(Mount("/assets", StaticFiles(directory=self._page / "assets")))
         handlers = {
             MareyError: on_marey_error,
             ValidationError: on_query_error,
             HTTPException: on_http_error,
+            Exception: on_failure,
         }
         return Starlette(routes=routes, exception_handlers=cast(Any, handlers))
 
@@ -146,6 +147,7 @@ class Api:
         """Change session-wide settings."""
         values = await body_of(request)
         try:
+            values = only_settings("session", values, {"self", "node", "verb", "name"})
             told = await run_in_threadpool(partial(self._view.lab.set, **values))
         except SettingError as error:
             return refused(error, fields_in(str(error)))
@@ -157,6 +159,7 @@ class Api:
         values = await body_of(request)
         handle = await run_in_threadpool(self._view.lab.__getitem__, node)
         try:
+            values = only_settings(node, values, {"self"})
             told = await run_in_threadpool(partial(handle.set, **values))
         except SettingError as error:
             return refused(error, fields_in(str(error)))

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from marey.lab import Lab
+from marey.sinks.web.view import hide
 
 _KEEP = 500  # events that a browser is told when it connects
 _WAIT = 0.25  # s between two looks whether to end
@@ -95,7 +96,7 @@ class Events:
                         "kind": event.kind,
                         "node": event.node,
                         "time": event.time / 1e9,
-                        "data": event.data,
+                        "data": hide(event.data),
                     }
                     # Progress is worth nothing once it is over.
                     if event.kind != "progress":

@@ -179,7 +179,10 @@ def _check_length(headers: Headers) -> None:
 def _with_headers(send: Send) -> Send:
     async def sent(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", []), *_ALWAYS]}
+            headers = list(message.get("headers", []))
+            if all(name.lower() != b"cache-control" for name, _ in headers):
+                headers.append((b"cache-control", b"no-cache"))  # a new version shows at once
+            message = {**message, "headers": [*headers, *_ALWAYS]}
         await send(message)
 
     return sent

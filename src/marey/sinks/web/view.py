@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +16,6 @@ from marey.stream import Source, Spec
 
 _STATUS_TTL = 0.3  # s that counters are told again to further browsers
 _DESCRIBE_WAIT = 2.0  # s; a node that is busy for longer is told as it was
-_SECRET = ("token",)
 _HIDDEN = "(hidden)"
 
 
@@ -98,7 +98,7 @@ class SessionView:
             self._known[name] = {key: told[key] for key in _unknown_node({})}
         return {
             name: facts
-            | {"settings": _without_secrets(facts["settings"])}
+            | {"settings": hide(facts["settings"])}
             | {key: states.get(name, {}).get(key) for key in ("state", "error", "pid")}
             for name, facts in self._known.items()
         }
@@ -125,9 +125,14 @@ def _unknown_node(facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _without_secrets(settings: dict[str, Any]) -> dict[str, Any]:
-    hidden = {name: _HIDDEN for name in _SECRET if settings.get(name)}
-    return settings | hidden
+def hide(values: dict[str, Any]) -> dict[str, Any]:
+    """Values without tokens: who is let in need not learn with what."""
+    hidden = {
+        name: re.sub(r"\btoken=[\w-]+", f"token={_HIDDEN}", value)
+        for name, value in values.items()
+        if isinstance(value, str)
+    }
+    return values | hidden | ({"token": _HIDDEN} if values.get("token") else {})
 
 
 def _describe_stream(spec: Spec) -> dict[str, Any]:
