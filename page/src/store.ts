@@ -56,7 +56,9 @@ export function reload(): void {
       stale = false;
       await pause(80);
       try {
-        session.value = await get<SessionInfo>("/api/session");
+        const found = await get<SessionInfo>("/api/session");
+        noteRecording(session.value, found);
+        session.value = found;
         loaded = Date.now();
       } catch (error) {
         if (!(error instanceof Refused)) break; // the poll below notices and reconnects
@@ -64,6 +66,19 @@ export function reload(): void {
     }
     reloading = false;
   })();
+}
+
+/** A recorder that began unannounced, as while it catches up with what was before. */
+function noteRecording(before: SessionInfo | null, now: SessionInfo): void {
+  for (const [name, node] of Object.entries(now.nodes)) {
+    const was = before?.nodes[name]?.settings["recording"];
+    const on = node.settings["recording"];
+    if (was === false && on === true && !recordingSince.value[name]) {
+      recordingSince.value = { ...recordingSince.value, [name]: Date.now() / 1000 };
+    } else if (on === false && recordingSince.value[name]) {
+      recordingSince.value = { ...recordingSince.value, [name]: undefined };
+    }
+  }
 }
 
 /** Settings that a node has just taken, before it tells them to everybody. */

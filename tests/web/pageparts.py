@@ -129,4 +129,16 @@ class Spots(Processor):
     def add_roi(self, x: float, y: float) -> int:
         """Add a place."""
         self.rois = [*self.rois, (x, y)]
-        return len(self.rois)
+        return len(SPOTS) + len(self.rois) - 1
+
+    @action
+    def move_roi(self, id: int, x: float, y: float) -> None:  # noqa: A002
+        """Move a place that was added."""
+        at = id - len(SPOTS)
+        self.rois = [*self.rois[:at], (x, y), *self.rois[at + 1 :]]
+
+    @action
+    def remove_roi(self, id: int) -> None:  # noqa: A002
+        """Remove a place that was added."""
+        at = id - len(SPOTS)
+        self.rois = [*self.rois[:at], *self.rois[at + 1 :]]

@@ -161,12 +161,19 @@ def marked(page: Page, x: float, y: float) -> bool:
     )
 
 
-def test_overlays_lie_on_what_they_mark_and_can_be_added_to(page: Page, runtime: Path) -> None:
-    with opened(page, cam=Pattern(rate=20), spots=Spots(source="cam")) as bench:
+def after_some_frames(page: Page, count: int = 5) -> None:
+    """Wait until so many further frames have come by."""
+    page.wait_for_function(
+        "n => Number(document.querySelector('.marks').dataset.seq) > n", arg=seq_shown(page) + count
+    )
+
+
+def test_overlays_lie_on_what_they_mark(page: Page, runtime: Path) -> None:
+    with opened(page, cam=Pattern(rate=20), spots=Spots(source="cam")):
         page.get_by_role("button", name="1:1").click()
         chip = page.get_by_role("button", name="spots").first
         expect(chip).to_have_attribute("aria-pressed", "true")
-        page.wait_for_function("() => Number(document.querySelector('.marks').dataset.seq) > 5")
+        after_some_frames(page)
         assert all(marked(page, x, y) for x, y in SPOTS)
         assert not marked(page, 60, 40)
         chip.click()
@@ -175,16 +182,30 @@ def test_overlays_lie_on_what_they_mark_and_can_be_added_to(page: Page, runtime:
             """() => !document.querySelector(".marks").getContext("2d")
                 .getImageData(0, 0, 2000, 2000).data.some(v => v)"""
         )
-        page.get_by_role("button", name="add ROI").click()
+
+
+def test_regions_are_added_moved_and_removed_by_mouse(page: Page, runtime: Path) -> None:
+    with opened(page, cam=Pattern(rate=20), spots=Spots(source="cam")) as bench:
+        page.get_by_role("button", name="1:1").click()
+        page.get_by_role("button", name="ROI").click()
         page.mouse.click(*shown_at(page, 60, 40))
         expect(page.locator(".log")).to_contain_text("rois =")
-        ((x, y),) = bench.lab.spots.get("rois")
-        assert (x, y) == (pytest.approx(60, abs=0.6), pytest.approx(40, abs=0.6))
-        chip.click()
-        page.wait_for_function(
-            "n => Number(document.querySelector('.marks').dataset.seq) > n", arg=seq_shown(page) + 5
-        )
+        assert bench.lab.spots.get("rois") == [pytest.approx([60, 40], abs=0.6)]
+        after_some_frames(page)
         assert marked(page, 60, 40)
+        page.mouse.move(*shown_at(page, 61, 41))
+        page.mouse.down()
+        page.mouse.move(*shown_at(page, 80, 55), steps=3)
+        page.mouse.up()
+        expect(page.locator(".log li").filter(has_text="rois =")).to_have_count(2)
+        assert bench.lab.spots.get("rois") == [pytest.approx([80, 55], abs=0.6)]
+        after_some_frames(page)
+        page.mouse.click(*shown_at(page, 80, 55), button="right")
+        expect(page.locator(".log")).to_contain_text("rois = []")
+        # Where the node refuses, the log says so.
+        page.mouse.click(*shown_at(page, *SPOTS[0]), button="right")
+        page.mouse.click(*shown_at(page, 30, 60))
+        expect(page.locator(".log li").filter(has_text="rois = [[")).to_have_count(3)
 
 
 def test_a_form_refuses_what_the_node_would_refuse(page: Page, runtime: Path) -> None:
@@ -299,10 +320,7 @@ def test_a_node_that_dies_is_shown_and_the_others_go_on(page: Page, runtime: Pat
         expect(page.locator(".log li.level-error").first).to_contain_text("other")
         expect(page.locator(".node-detail")).to_contain_text("1 restart")
         expect(page.locator(".node-detail .tag")).to_have_text("running")
-        first = seq_shown(page)
-        page.wait_for_function(
-            "n => Number(document.querySelector('.marks').dataset.seq) > n", arg=first
-        )
+        after_some_frames(page)
 
 
 def test_a_lost_connection_is_told_and_found_again(page: Page, runtime: Path) -> None:
@@ -312,10 +330,7 @@ def test_a_lost_connection_is_told_and_found_again(page: Page, runtime: Path) ->
         os.kill(web, signal.SIGKILL)
         expect(page.get_by_text("Connection lost")).to_be_visible()
         expect(page.get_by_text("Connection lost")).to_be_hidden()
-        first = seq_shown(page)
-        page.wait_for_function(
-            "n => Number(document.querySelector('.marks').dataset.seq) > n", arg=first
-        )
+        after_some_frames(page)
 
 
 def test_the_session_is_stopped_only_when_one_means_it(page: Page, runtime: Path) -> None:

@@ -28,7 +28,8 @@ export function Plot() {
   return (
     <section class="card plot" aria-label="Live plot">
       <div class="bar">
-        {traces.map((trace, i) => (
+        <div class="traces">
+          {traces.map((trace, i) => (
           <span class="chip trace" key={title(trace)}>
             <i class="dot" style={{ background: COLOURS[i % COLOURS.length] }} />
             <span title={title(trace)}>{alone ? `${trace.field}[${trace.row}]` : title(trace)}</span>
@@ -54,7 +55,7 @@ export function Plot() {
         >
           +
         </button>
-        <span class="grow" />
+        </div>
         <select
           aria-label="Seconds shown"
           value={String(seconds.value)}
@@ -167,7 +168,10 @@ function look(traces: Trace[], units: string[], seconds: number): Omit<uPlot.Opt
     legend: { show: false },
     cursor: { points: { size: 6 }, drag: { x: false, y: false } },
     padding: [8, scales.length > 1 ? 0 : 12, 0, 0],
-    scales: { x: { time: false, range: [-seconds, 0] } },
+    scales: {
+      x: { time: false, range: [-seconds, 0] },
+      ...Object.fromEntries(scales.map((unit) => [`y ${unit}`, { range: vertical }])),
+    },
     axes: [
       { ...axis, grid, size: 24, values: (_, ticks) => ticks.map((t) => (t ? `${t} s` : "now")) },
       // Two units have an axis each; of more, the rest is drawn to its own unmarked scale.
@@ -193,6 +197,10 @@ function look(traces: Trace[], units: string[], seconds: number): Omit<uPlot.Opt
     ],
   };
 }
+
+/** A margin around what there is, and something to stand on where there is nothing. */
+const vertical = (_: uPlot, lo: number | null, hi: number | null): uPlot.Range.MinMax =>
+  lo === null || hi === null ? [0, 1] : uPlot.rangeNum(lo, hi, 0.1, true);
 
 /** What is worth plotting when nothing was chosen: the heights of the first three beads, or the like. */
 function firstTraces(streams: Record<string, StreamInfo>): Trace[] {

@@ -1,23 +1,31 @@
 // The canvases, and what mouse and keys do on them.
 import { useSignalEffect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { doAction, type RowsAnswer } from "../api";
-import { message, session, tell } from "../store";
+import type { RowsAnswer } from "../api";
 import type { Picture } from "./feed";
 import { makeLut } from "./lut";
-import { drawMarks } from "./marks";
+import { drawHeld, drawMarks } from "./marks";
 import type { ViewModel } from "./model";
 import { makePainter, type Painter } from "./painter";
+import { addRoi, moveRoi, removeRoi, roiAt, type Roi } from "./rois";
 import { FIT, pan, zoom } from "./viewport";
 
 const CLICK_PX = 4;
 const KEY_PAN_PX = 60;
 const wishedPainter = new URLSearchParams(location.search).get("painter");
 
+interface Drag {
+  x: number;
+  y: number;
+  far: boolean;
+  /** What is dragged; the image where it is none. */
+  roi: Roi | null;
+}
+
 export function Screen({ model }: { model: ViewModel }) {
   const image = useRef<HTMLCanvasElement>(null);
   const front = useRef<HTMLCanvasElement>(null);
-  const drag = useRef<{ x: number; y: number; far: boolean } | null>(null);
+  const drag = useRef<Drag | null>(null);
   const drawer = useRef<Drawer | null>(null);
 
   useEffect(() => {
@@ -39,7 +47,7 @@ export function Screen({ model }: { model: ViewModel }) {
 
   useSignalEffect(() => {
     void [model.picture.value, model.transform.value, model.limits.value, model.map.value];
-    void [model.hidden.value, model.screen.value];
+    void [model.hidden.value, model.screen.value, model.held.value];
     drawer.current?.soon();
   });
 
@@ -76,7 +84,8 @@ export function Screen({ model }: { model: ViewModel }) {
   function onPointerDown(event: PointerEvent): void {
     if (event.button !== 0) return;
     front.current?.setPointerCapture(event.pointerId);
-    drag.current = { x: event.clientX, y: event.clientY, far: false };
+    const roi = model.tool.value === "roi" ? roiAt(model, under(event)) : null;
+    drag.current = { x: event.clientX, y: event.clientY, far: false, roi };
   }
 
   function onPointerMove(event: PointerEvent): void {
@@ -86,14 +95,25 @@ export function Screen({ model }: { model: ViewModel }) {
     const dx = event.clientX - from.x;
     const dy = event.clientY - from.y;
     if (!from.far && Math.hypot(dx, dy) < CLICK_PX) return;
-    drag.current = { x: event.clientX, y: event.clientY, far: true };
-    move(dx, dy);
+    drag.current = { ...from, x: event.clientX, y: event.clientY, far: true };
+    if (from.roi) model.held.value = { ...from.roi, ...under(event) };
+    else move(dx, dy);
   }
 
   function onPointerUp(event: PointerEvent): void {
     const from = drag.current;
     drag.current = null;
-    if (from && !from.far && model.tool.value === "roi") void addRoi(model, under(event));
+    model.held.value = null;
+    if (!from || model.tool.value !== "roi") return;
+    if (from.roi && from.far) void moveRoi(model, from.roi, under(event));
+    if (!from.roi && !from.far) void addRoi(model, under(event));
+  }
+
+  function onContextMenu(event: MouseEvent): void {
+    if (model.tool.value !== "roi") return;
+    event.preventDefault();
+    const roi = roiAt(model, under(event));
+    if (roi) void removeRoi(model, roi);
   }
 
   function onKey(event: KeyboardEvent): void {
@@ -126,7 +146,8 @@ export function Screen({ model }: { model: ViewModel }) {
         onPointerDown={onPointerDown}
         onPointerMove={onPointerMove}
         onPointerUp={onPointerUp}
-        onPointerCancel={() => (drag.current = null)}
+        onPointerCancel={() => (drag.current = model.held.value = null)}
+        onContextMenu={onContextMenu}
         onPointerLeave={() => (model.pointer.value = null)}
         onDblClick={() => model.tool.value === "look" && (model.viewport.value = FIT)}
         onKeyDown={onKey}
@@ -139,22 +160,6 @@ export function Screen({ model }: { model: ViewModel }) {
       {!model.picture.value && !model.trouble.value && <p class="over">Waiting for the first frame…</p>}
     </div>
   );
-}
-
-async function addRoi(model: ViewModel, at: { x: number; y: number }): Promise<void> {
-  const node = model.tracker.value;
-  if (!node) return;
-  const known = session.value?.nodes[node]?.actions["add_roi"]?.schema.properties ?? {};
-  const args = Object.fromEntries(
-    Object.entries({ x: at.x - 0.5, y: at.y - 0.5 }) // whole numbers lie in the middle of pixels
-      .filter(([name]) => name in known)
-      .map(([name, v]) => [name, known[name]?.type === "integer" ? Math.round(v) : Math.round(v * 10) / 10]),
-  );
-  try {
-    await doAction(node, "add_roi", args);
-  } catch (error) {
-    tell("error", message(error));
-  }
 }
 
 /** Draws at most once for each refresh of the screen. */
@@ -224,6 +229,8 @@ class Drawer {
       behind[stream] = late;
       drawMarks(this.context, rows, info.meta.overlay, at, ratio, colour, late !== 0);
     }
+    const held = this.model.held.peek();
+    if (held) drawHeld(this.context, held, at, ratio);
     if (JSON.stringify(behind) !== JSON.stringify(this.model.behind.peek())) {
       this.model.behind.value = behind;
     }

@@ -92,10 +92,10 @@ function Toolbar({
         <button
           class="chip"
           aria-pressed={model.tool.value === "roi"}
-          title={`Click on the image to add a region of interest to ${model.tracker.value}`}
+          title={`Regions of ${model.tracker.value}: click to add, drag to move, right click to remove`}
           onClick={() => (model.tool.value = model.tool.value === "roi" ? "look" : "roi")}
         >
-          ⊕ add ROI
+          ⊕ ROI
         </button>
       )}
       <span class="grow" />

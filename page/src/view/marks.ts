@@ -62,3 +62,21 @@ export function drawMarks(
   }
   context.restore();
 }
+
+/** A region that is being dragged to another place. */
+export function drawHeld(
+  context: CanvasRenderingContext2D,
+  held: { x: number; y: number; radius: number },
+  at: Transform,
+  ratio: number,
+): void {
+  context.save();
+  context.strokeStyle = "#ffffff";
+  context.lineWidth = 1.25 * ratio;
+  context.setLineDash([4 * ratio, 3 * ratio]);
+  context.beginPath();
+  const [x, y] = [at.left + held.x * at.scale, at.top + held.y * at.scale];
+  context.arc(x, y, Math.max(3 * ratio, held.radius * at.scale), 0, 2 * Math.PI);
+  context.stroke();
+  context.restore();
+}

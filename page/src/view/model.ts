@@ -5,6 +5,7 @@ import { recall, remember, rowStreams, session } from "../store";
 import { Feed, type Picture, type Wish } from "./feed";
 import type { MapName } from "./lut";
 import { COLOURS, fieldsOf } from "./marks";
+import type { Roi } from "./rois";
 import { FIT, transform, type Size, type Viewport } from "./viewport";
 
 const MAX_WIDE = 4096;
@@ -39,6 +40,8 @@ export class ViewModel {
   readonly tool = signal<"look" | "roi">("look");
   /** Where the mouse is, in screen pixels of the view. */
   readonly pointer = signal<{ x: number; y: number } | null>(null);
+  /** A region of interest that is being dragged. */
+  readonly held = signal<Roi | null>(null);
   readonly fps = signal(0);
   readonly trouble = signal<string | null>(null);
   readonly behind = signal<Record<string, number>>({});
