@@ -55,7 +55,11 @@ is_made_of(installed installed.txt ${lock})
 if(NOT installed)
   file(REMOVE ${PAGE_BUILD}/installed.txt)
   execute_process(COMMAND ${node} ${npm} ci --no-audit --no-fund --loglevel=error
-                  WORKING_DIRECTORY ${PAGE_BUILD} COMMAND_ERROR_IS_FATAL ANY)
+                  WORKING_DIRECTORY ${PAGE_BUILD} RESULT_VARIABLE failed)
+  if(failed)
+    message(FATAL_ERROR "npm could not fetch what the web page is made of. Without a network, "
+                        "install without the page: pip install -Ccmake.define.MAREY_PAGE=OFF .")
+  endif()
   file(WRITE ${PAGE_BUILD}/installed.txt ${lock})
 endif()
 execute_process(COMMAND ${node} ${npm} run build --silent WORKING_DIRECTORY ${PAGE_BUILD}
