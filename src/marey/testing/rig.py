@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import shutil
 import sys
@@ -16,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 
 from marey.errors import StreamMissing
-from marey.lab import Lab
+from marey.lab import SESSION_FILE, Lab
 from marey.node import Node
 from marey.session import Session
 from marey.stream import Block, Frame, Source, Spec, Stream
@@ -41,6 +42,8 @@ class Rig:
         self.emitted: list[tuple[str, Array]] = []
         self._bench = self.folder / _BENCH
         self._bench.mkdir(mode=0o700)
+        facts = {"name": _BENCH, "owner": 0, "nodes": {}}
+        (self._bench / SESSION_FILE).write_text(json.dumps(facts))
         self._labs: list[Lab] = []
 
     def equip(self, node: Node, name: str = "node") -> None:
