@@ -57,10 +57,10 @@ def record(folder: Path) -> dict[str, Any]:
 
 NODES: dict[str, tuple[type[NodeSuite], Callable[[Path], dict[str, Any]]]] = {
     "bead-tracker": (ProcessorSuite, lambda folder: {"source": "cam"}),
-    "beads": (BlockCameraSuite, lambda folder: {"rate": 200}),
+    "beads": (CameraSuite, lambda folder: {"rate": 200}),
     "counter": (BlockCameraSuite, lambda folder: {"rate": 200}),
     "images": (BlockCameraSuite, stack),
-    "noise": (BlockCameraSuite, lambda folder: {"rate": 200}),
+    "noise": (CameraSuite, lambda folder: {"rate": 200}),
     "recorder": (SinkSuite, lambda folder: {"folder": str(folder), "autostart": True}),
     "replay": (CameraSuite, record),
     "spots": (ProcessorSuite, lambda folder: {"source": "cam"}),
