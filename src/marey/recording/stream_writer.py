@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,9 +25,8 @@ from marey.recording.layout import (
     INDEX_FILE,
     META,
     ROWS,
-    STAMP_NAMES,
     STAMPS,
-    checksums,
+    index_record,
     write_json,
 )
 from marey.recording.row_store import RowStore
@@ -93,9 +93,6 @@ class StreamWriter:
             raise RecordingError(f"{folder}: holds items, but its description {META} is missing")
         self.items = len(records)
         self._rows = rows_end(records) if spec.is_rows else 0
-        self._record = np.zeros(1, INDEX)
-        self._words = self._record.view(np.uint64)
-        self._record["shape"] = 1
         self._ndim = len(spec.shape)
         with ExitStack() as undo:
             folder.mkdir(parents=True, exist_ok=True)
@@ -149,9 +146,10 @@ class StreamWriter:
             OSError: it could not be written; it is not in the recording.
             RecordingError: it is not of the stream's type and shape.
         """
-        if not self._is_new(item):
+        stamp = item.stamps.tobytes()
+        seq = int.from_bytes(stamp[:8], sys.byteorder)
+        if not self._is_new(seq, item):
             return False
-        record, words, seq = self._record, self._words, int(self._words[0])
         data = item.data
         if not self.fits(data):
             raise RecordingError(
@@ -164,12 +162,7 @@ class StreamWriter:
         if not item.valid():
             self.lose(range(seq, seq + 1), TORN)
             return False
-        record["epoch"] = self._epoch
-        record["item"] = self.items
-        record["start"] = self._rows
-        record["shape"][0, : self._ndim] = data.shape
-        words[-1:] = checksums(words[np.newaxis])
-        whole = record.tobytes()
+        whole = index_record(stamp, self._epoch, self.items, self._rows, data.shape)
         if os.pwrite(self._index, whole, self.items * INDEX.itemsize) < len(whole):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._stamps.add(whole)
@@ -180,8 +173,8 @@ class StreamWriter:
 
     def refuse(self, item: Item, cause: str) -> None:
         """Enter an item, and the gap before it, as published but not recorded."""
-        if self._is_new(item):
-            seq = int(self._words[0])
+        seq = int(item.stamps["seq"][0])
+        if self._is_new(seq, item):
             self.lose(range(seq, seq + 1), cause)
 
     def lose(self, lost: range, cause: str) -> None:
@@ -208,10 +201,9 @@ class StreamWriter:
         with self._undo:
             self.flush()
 
-    def _is_new(self, item: Item) -> bool:
-        """Take an item's stamps and enter the gap before it; False if it was there before."""
-        self._words[: len(STAMP_NAMES)] = item.stamps.view(np.uint64)
-        seq, epoch = int(self._words[0]), item.epoch
+    def _is_new(self, seq: int, item: Item) -> bool:
+        """Enter the gap before an item; False if the item was there before."""
+        epoch = item.epoch
         if self._next is None:
             self._next = min(item.lost.start, seq) if item.lost else seq
             self._epoch = epoch

@@ -34,9 +34,14 @@ class Backlog:
         streams: the streams' names; none given, all that the node reads.
         seconds: how far back, by the time of the exposure. Where a stream's memory does not
             reach back so far, it begins with the oldest item that will not be overwritten soon.
+
+    Attributes:
+        seconds: how far back it was to reach.
+        reached: how far back it has reached, by stream, s.
     """
 
     def __init__(self, lab: Lab, reader: str, streams: list[str], seconds: float) -> None:
+        self.seconds = seconds
         self._reader = reader
         self._now = time.monotonic_ns()
         since = self._now - int(seconds * 1e9)

@@ -210,6 +210,14 @@ class Recorder(Sink):
                 self._fail(error)
             raise
         self._backlog = None
+        for name, seconds in backlog.reached.items():
+            if seconds < 0.9 * backlog.seconds:
+                self.log.warning(
+                    "%s: its memory reached back only %.2g s of %.2g s; enlarge its `buffer`",
+                    name,
+                    seconds,
+                    backlog.seconds,
+                )
         return {"path": self.path, "before": backlog.reached}
 
     # ------------------------------------------------------------ recordings
