@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 import zarr
-from report import Row, report
 
 from marey.recording import RecordingWriter, open_recording
 from marey.stream import Frame, Reader, Source, Spec, Stream
+from report import Row, report
 
 CAMERA = Spec((1024, 1280), np.dtype("u1"), rate=200)
 SMALL = Spec((64, 64), np.dtype("u1"))

@@ -9,13 +9,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from support.nodes import Keep, Motor, Sum, Ticker, Truthful
-from support.waiting import eventually, kept
 
 import marey
 from marey import Session
 from marey.errors import NodeError, NodeFailed, SessionError
 from marey.lab import sessions
+from support.nodes import Keep, Motor, Sum, Ticker, Truthful
+from support.waiting import eventually, kept
 
 
 def test_a_session_starts_runs_and_leaves_nothing(runtime: Path, tmp_path: Path) -> None:
@@ -93,9 +93,7 @@ def test_a_missing_side_stream_is_named_at_once(runtime: Path, tmp_path: Path) -
         "streams are: cam, cam.truth"
     )
     with pytest.raises(NodeError, match=r"^out: reads 'cam.x', which 'cam' does not write"):
-        Session(
-            "bench", cam=Ticker(), out=Keep(file=str(tmp_path / "a"), sources=["cam.x"])
-        ).run()
+        Session("bench", cam=Ticker(), out=Keep(file=str(tmp_path / "a"), sources=["cam.x"])).run()
 
 
 @pytest.mark.parametrize(
@@ -115,7 +113,9 @@ def test_a_missing_side_stream_is_named_at_once(runtime: Path, tmp_path: Path) -
         ({"cam": 3}, "cam: found int, expected a node"),
     ],
 )
-def test_wrong_wiring_is_refused_before_anything_starts(nodes: dict[str, object], says: str) -> None:
+def test_wrong_wiring_is_refused_before_anything_starts(
+    nodes: dict[str, object], says: str
+) -> None:
     with pytest.raises(SessionError) as caught:
         Session("bench", **nodes)  # type: ignore[arg-type]
     assert says in str(caught.value)
