@@ -6,7 +6,7 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Generator, Iterable
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter, ValidationError, validate_call
 from pydantic.fields import FieldInfo
@@ -95,6 +95,9 @@ def describe_class(cls: type[Node]) -> dict[str, Any]:
 
 
 def _adapter(method: Callable[..., Any]) -> TypeAdapter[Any]:
+    # pydantic would look the names up in this module, not in the one in which the method stands.
+    function = getattr(method, "__func__", method)
+    function.__annotations__ = get_type_hints(function, include_extras=True)
     return TypeAdapter(cast(Any, method))
 
 

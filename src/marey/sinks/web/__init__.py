@@ -9,7 +9,7 @@ import webbrowser
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import marey._native
+from marey._native import CORE_FILE
 from marey.errors import SettingError
 from marey.node import Setting, Sink
 from marey.sinks.web.app import Api
@@ -19,7 +19,7 @@ from marey.sinks.web.server import PageServer, bind
 from marey.sinks.web.view import SessionView
 from marey.stream import Frame
 
-PAGE = Path(marey._native.__file__).parent / "sinks" / "page"
+PAGE = Path(CORE_FILE).parents[1] / "sinks" / "page"
 """The built page lies beside the native module, in an editable installation, too."""
 
 

@@ -6,6 +6,9 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+CORE_FILE: str
+"""Where the compiled core stands: what is installed beside it is found from there."""
+
 # ---------------------------------------------------------------- ring
 
 class Frame:
