@@ -13,6 +13,7 @@ from marey.node import (
     Stamp,
     action,
 )
+from marey.recording import open_recording
 from marey.session import Session
 from marey.stream import Block, Frame, Reader, Source, Spec, Stream
 
@@ -38,4 +39,5 @@ __all__ = [
     "Stream",
     "action",
     "attach",
+    "open_recording",
 ]
