@@ -76,7 +76,7 @@ nb::object Block::stamps() const {
 }
 
 void bind_frames(nb::module_ &m) {
-    nb::class_<Frame>(m, "Frame")
+    nb::class_<Frame>(m, "Frame", "One item of a stream: a view of shared memory and its stamps.")
         .def_prop_ro("data", &Frame::data)
         .def_prop_ro("seq", &Frame::seq)
         .def_prop_ro("source_seq", [](const Frame &f) { return known(f.slot.stamp.source_seq); })
@@ -94,7 +94,7 @@ void bind_frames(nb::module_ &m) {
             return "<Frame " + std::to_string(f.seq()) + " of " + f.at.ring->name + ">";
         });
 
-    nb::class_<Block>(m, "Block")
+    nb::class_<Block>(m, "Block", "Consecutive items of a stream seen as one view, without a copy.")
         .def_prop_ro("data", &Block::data)
         .def_prop_ro("seq", [](const Block &b) { return b.item.seq; })
         .def_prop_ro("epoch", [](const Block &b) { return b.item.slot.epoch; })

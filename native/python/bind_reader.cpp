@@ -118,7 +118,7 @@ bool wait_any(const nb::sequence &given, Doorbell *bell, std::uint32_t rung, dou
 }  // namespace
 
 void bind_reader(nb::module_ &m) {
-    nb::class_<PyReader>(m, "Reader")
+    nb::class_<PyReader>(m, "Reader", "A reader of a stream with an account of what it received and lost.")
         .def(nb::init<const std::string &, const std::string &, const std::string &,
                       const std::string &, const std::string &, std::int64_t, bool, std::uint64_t>(),
              "folder"_a, "stream"_a, "name"_a, "policy"_a, "start"_a, "start_value"_a, "keep"_a,
