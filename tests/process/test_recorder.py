@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +20,7 @@ from marey.stream import STAMP, UNKNOWN, Spec
 SPEC = Spec((32, 48), np.dtype("u2"), rate=200, pixel_format="Mono16")
 
 
-@pytest.fixture(autouse=True)
-def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A runtime folder for this test alone, which it must leave empty."""
-    shm = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    folder = tempfile.mkdtemp(dir=shm)
-    monkeypatch.setenv("MAREY_RUNTIME_DIR", folder)
-    yield
-    left = os.listdir(folder)
-    shutil.rmtree(folder)
-    assert left == []
+pytestmark = pytest.mark.usefixtures("runtime")
 
 
 def film(folder: Path, count: int, *, spec: Spec = SPEC, name: str = "film", skip: int = -1) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from zarr.core.sync import cleanup_resources
 
 from marey.errors import RecordingError
 from marey.recording import RecordedItem, RecordingWriter, open_recording
@@ -22,6 +23,13 @@ def item(seq: int) -> RecordedItem:
     stamp = np.zeros(1, STAMP)
     stamp["seq"] = seq
     return RecordedItem(np.full(SPEC.shape, seq % 251, "u1"), stamp, 1, range(0))
+
+
+@pytest.fixture(autouse=True)
+def no_threads_of_zarr() -> Iterator[None]:
+    """End the threads that Zarr keeps for its next use."""
+    yield
+    cleanup_resources()
 
 
 @pytest.fixture

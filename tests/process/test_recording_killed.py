@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from zarr.core.sync import cleanup_resources
 
 from marey.recording import RecordingWriter, open_recording
 from marey.recording.layout import RUN
@@ -57,6 +58,13 @@ while True:
 """
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture(autouse=True)
+def no_threads_of_zarr() -> Iterator[None]:
+    """End the threads that Zarr keeps for its next use."""
+    yield
+    cleanup_resources()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,18 @@ import numpy as np
 import pytest
 import zarr
 from numpy.typing import NDArray
+from zarr.core.sync import cleanup_resources
 
 from marey.errors import RecordingError
 from marey.recording import Gap, RecordedItem, Recording, RecordingWriter, open_recording
 from marey.stream import STAMP, UNKNOWN, UNKNOWN_TIME, Source, Spec, Stream
+
+
+@pytest.fixture(autouse=True)
+def no_threads_of_zarr() -> Iterator[None]:
+    """End the threads that Zarr keeps for its next use."""
+    yield
+    cleanup_resources()
 
 
 def item(
@@ -65,7 +74,6 @@ def test_frames_come_back_exactly(tmp_path: Path, shape: tuple[int, ...], dtype:
         assert np.array_equal(cam.frames, frames)
         assert cam.frames.dtype == frames.dtype
         assert all(np.array_equal(one.data, frame) for one, frame in zip(cam, frames, strict=True))
-        assert not cam[3].flags.writeable
         assert cam.gaps == []
         assert np.array_equal(cam.stamps["device_frame"], np.arange(11) + 7)
     stored = in_zarr(writer)["cam"]

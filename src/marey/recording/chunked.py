@@ -13,15 +13,19 @@ from numpy.typing import DTypeLike, NDArray
 from marey.errors import RecordingError
 from marey.recording.zarray import ArrayMeta
 
-_MAPPED = 64
-"""Chunks kept mapped: enough to walk back and forth, few enough for any limit of a process."""
+_BLOCK = 2**18
+"""Bytes read at a time where little is asked for, and kept: walking along is then cheap."""
+
+_KEPT = 4
+"""Blocks kept."""
 
 
 class ChunkedArray:
     """An array on disk that is read where it is indexed, and only there.
 
-    One item and slices inside one chunk are read-only views of the file; anything else is a copy
-    in memory. `numpy.asarray` loads all of it.
+    Whole frames are read, or of `frames[:, 10:20]` only the rows asked for, into memory of their
+    own. Nothing stays open or mapped: a file that is cut or vanishes is an error, never a crash,
+    and any number of arrays may be in use. `numpy.asarray` loads all of it.
 
     Attributes:
         shape: (n, ...), as many items as the recording had when it was opened.
@@ -41,7 +45,7 @@ class ChunkedArray:
         self.shape = (length, *(meta.item if item is None else item))
         self._folder = folder
         self._meta = meta
-        self._chunks: OrderedDict[int, NDArray[Any]] = OrderedDict()
+        self._blocks: OrderedDict[int, NDArray[Any]] = OrderedDict()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.shape} of {self.dtype}>"
@@ -94,52 +98,96 @@ class ChunkedArray:
         if ((picked < -len(self)) | (picked >= len(self))).any():
             raise IndexError(f"item {first} of {len(self)}")
         if picked.ndim == 0:
-            chunk, k = divmod(int(picked) % len(self), self._meta.chunk)
-            return self._map(chunk)[(k, *rest)]
-        found = self._new(picked.size)
+            k = int(picked) % len(self)
+            return self._items(k, 1)[(0, *rest)]
+        found = np.empty((picked.size, *self.shape[1:]), self.dtype)
         for k, item in enumerate(picked.ravel().tolist()):
-            found[k] = self[item]
+            found[k] = self._items(item % len(self), 1)[0]
         return found[(np.arange(picked.size).reshape(picked.shape), *rest)]
 
     def _slice(self, items: range, rest: list[Any]) -> NDArray[Any]:
         """The items of a range, each indexed further by `rest`."""
-        if not items:
-            return self._new(0)[(slice(None), *rest)]
-        if items.step < 0:
-            return self._slice(items[::-1], [])[(slice(None, None, -1), *rest)]
-        if not all(isinstance(part, (int, np.integer, slice)) or part is ... for part in rest):
-            return self._slice(items, [])[(slice(None), *rest)]
-        parts = []
-        size = self._meta.chunk
-        for k in range(items[0] // size, items[-1] // size + 1):
-            first = -((k * size - items.start) // -items.step) if k * size > items.start else 0
-            local = range(first * items.step + items.start, min(items.stop, (k + 1) * size))
-            if local:
-                begin = local[0] - k * size
-                part = slice(begin, local[-1] - k * size + 1, items.step)
-                parts.append(self._map(k)[(part, *rest)])
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, dtype=self.dtype)
-
-    def _new(self, count: int) -> NDArray[Any]:
-        return np.empty((count, *self.shape[1:]), self.dtype)
-
-    def _map(self, chunk: int) -> NDArray[Any]:
-        """One chunk, mapped from its file."""
-        found = self._chunks.get(chunk)
-        if found is not None:
-            self._chunks.move_to_end(chunk)
+        if items and rest and all(isinstance(r, (int, slice)) or r is ... for r in rest):
+            # Item by item: a small part of many frames must not need memory for all of them.
+            low, high, inner = self._narrow(rest)
+            first = self._part(items[0], low, high)[inner]
+            found = np.empty((len(items), *np.shape(first)), self.dtype)
+            found[0] = first
+            for k in range(1, len(items)):
+                found[k] = self._part(items[k], low, high)[inner]
             return found
+        if items.step == 1 or not items:
+            found = self._items(items.start, len(items))
+        else:
+            found = np.empty((len(items), *self.shape[1:]), self.dtype)
+            for k, item in enumerate(items):
+                found[k] = self._items(item, 1)[0]
+        return found[(slice(None), *rest)] if rest else found
+
+    def _narrow(self, rest: list[Any]) -> tuple[int, int, tuple[Any, ...]]:
+        """Which rows of a frame an index needs, and the index into those rows."""
+        if self.ndim > 2 and isinstance(rest[0], slice):
+            rows = range(*rest[0].indices(self.shape[1]))
+            if rows and rows.step > 0:
+                return rows[0], rows[-1] + 1, (slice(None, None, rows.step), *rest[1:])
+        return 0, self.shape[1] if self.ndim > 1 else 1, tuple(rest)
+
+    def _part(self, item: int, low: int, high: int) -> NDArray[Any]:
+        """Some rows of one item."""
+        if self.ndim < 2 or high - low == self.shape[1]:
+            found: NDArray[Any] = self._items(item, 1)[0]
+            return found
+        out = np.empty((high - low, *self._meta.item[1:]), self._meta.dtype)
+        chunk, k = divmod(item, self._meta.chunk)
+        row = self._meta.item_bytes // self._meta.item[0]
+        self._read(out, chunk, k * self._meta.item_bytes + low * row)
+        return out.view(self.dtype).reshape(high - low, *self.shape[2:])
+
+    def _items(self, first: int, count: int) -> NDArray[Any]:
+        """Consecutive items, in memory of their own."""
+        out = np.empty((count, *self._meta.item), self._meta.dtype)
+        if 0 < 4 * out.nbytes <= _BLOCK:
+            size = _BLOCK // self._meta.item_bytes
+            for at in range(first // size, (first + count - 1) // size + 1):
+                block = self._block(at, size)
+                low, high = max(first, at * size), min(first + count, (at + 1) * size)
+                out[low - first : high - first] = block[low - at * size : high - at * size]
+        else:
+            self._load(out, first)
+        return out.view(self.dtype).reshape(count, *self.shape[1:])
+
+    def _block(self, at: int, size: int) -> NDArray[Any]:
+        """Consecutive small items, read together and kept."""
+        if at in self._blocks:
+            self._blocks.move_to_end(at)
+            return self._blocks[at]
+        out = np.empty((min(size, len(self) - at * size), *self._meta.item), self._meta.dtype)
+        self._load(out, at * size)
+        self._blocks[at] = out
+        if len(self._blocks) > _KEPT:
+            self._blocks.popitem(last=False)
+        return out
+
+    def _load(self, out: NDArray[Any], first: int) -> None:
+        """Fill `out` with the items from `first` on, of as many chunks as they stand in."""
+        done = 0
+        while done < len(out):
+            chunk, k = divmod(first + done, self._meta.chunk)
+            count = min(len(out) - done, self._meta.chunk - k)
+            self._read(out[done : done + count], chunk, k * self._meta.item_bytes)
+            done += count
+
+    def _read(self, out: NDArray[Any], chunk: int, offset: int) -> None:
+        """Fill `out` with the bytes of a chunk's file from `offset` on."""
         path = self._folder / self._meta.chunk_name(chunk)
-        shape = (self._meta.chunk, *self._meta.item)
+        left = out.reshape(-1).view(np.uint8).data
         try:
-            mapped = np.memmap(path, self._meta.dtype, "r", shape=shape)
-        except (OSError, ValueError) as error:
-            raise RecordingError(f"{path}: missing or cut short ({error})") from error
-        found = mapped.view(np.ndarray)
-        if self.dtype != self._meta.dtype:
-            found = found.view(self.dtype)
-        found = found.reshape(self._meta.chunk, *self.shape[1:])
-        self._chunks[chunk] = found
-        if len(self._chunks) > _MAPPED:
-            self._chunks.popitem(last=False)
-        return found
+            with open(path, "rb", buffering=0) as file:
+                file.seek(offset)
+                while left:
+                    got = file.readinto(left)
+                    if not got:
+                        raise RecordingError(f"{path}: cut short")
+                    left = left[got:]
+        except OSError as error:
+            raise RecordingError(f"{path}: cannot be read ({error})") from error

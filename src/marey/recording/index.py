@@ -13,6 +13,9 @@ from marey.errors import RecordingError
 from marey.recording.layout import INDEX, WORDS, checksums
 from marey.stream.spec import Spec
 
+_MAPPED = 2**20
+"""Records from which on an index is mapped instead of loaded."""
+
 
 def read_index(path: Path, spec: Spec, promised: int) -> tuple[NDArray[Any], str]:
     """The whole records of an `index.bin` and, where others are damaged, what is wrong.
@@ -21,7 +24,7 @@ def read_index(path: Path, spec: Spec, promised: int) -> tuple[NDArray[Any], str
     metadata `promised` more items, or whole records follow: then the file was damaged later.
 
     Args:
-        path: the file; it is mapped, not loaded.
+        path: the file; a long one is mapped, not loaded.
         spec: the stream's description, which items must fit.
         promised: the number of items that the Zarr metadata tells.
 
@@ -33,8 +36,10 @@ def read_index(path: Path, spec: Spec, promised: int) -> tuple[NDArray[Any], str
     """
     try:
         count = path.stat().st_size // INDEX.itemsize
-        found: NDArray[Any] = np.empty(0, INDEX)
-        if count:
+        # A mapping holds a descriptor, which many small streams must not cost.
+        if count < _MAPPED:
+            found: NDArray[Any] = np.fromfile(path, INDEX, count)
+        else:
             found = np.memmap(path, INDEX, "r", shape=(count,)).view(np.ndarray)
     except (OSError, ValueError) as error:
         raise RecordingError(f"{path}: cannot be read ({error})") from error

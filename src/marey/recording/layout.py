@@ -40,8 +40,11 @@ MIB = 2**20
 DEFAULT_CHUNK = 64 * MIB
 """Bytes of one file of pixels: few files even at a GB/s, small enough to copy one by one."""
 
-MAX_CHUNK_ITEMS = 2**16
-"""Items in a chunk of small items (stamps, columns of rows): half a MiB of 8-byte numbers."""
+MAX_CHUNK_ITEMS = 2**18
+"""Rows or small frames in a chunk: some MiB a column, some seconds of a hundred beads at 200 Hz."""
+
+STAMP_CHUNK = 2**14
+"""Items in a chunk of stamps: 128 KiB, small also where a copy loses its holes."""
 
 U8 = np.dtype("u8")
 STAMP_NAMES: tuple[str, ...] = STAMP.names or ()

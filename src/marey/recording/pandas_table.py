@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -34,6 +35,6 @@ def to_pandas(records: NDArray[Any]) -> pandas.DataFrame:
         elif values.ndim == 1:
             columns[name] = list(values) if values.dtype.kind == "V" else values
         else:
-            flat = values.reshape(len(values), -1)
+            flat = values.reshape(len(values), prod(values.shape[1:]))
             columns |= {f"{name}_{k}": flat[:, k] for k in range(flat.shape[1])}
     return pd.DataFrame(columns)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marey.recording.array_writer import open_array
-from marey.recording.layout import INDEX, MAX_CHUNK_ITEMS, STAMP_NAMES, STAMPS, U8
+from marey.recording.layout import INDEX, STAMP_CHUNK, STAMP_NAMES, STAMPS, U8
 from marey.recording.zarray import ArrayMeta
 from marey.stream.spec import UNKNOWN, UNKNOWN_TIME, Spec
 
@@ -49,7 +49,7 @@ def _fields(spec: Spec) -> dict[str, tuple[ArrayMeta, Pick]]:
 
 def _field(name: str, dtype: np.dtype[Any], pick: Pick, *axes: int) -> tuple[ArrayMeta, Pick]:
     dims = ("item", "axis") if axes else ("item",)
-    return ArrayMeta(dtype, axes, MAX_CHUNK_ITEMS, dims, {"meaning": _MEANING[name]}), pick
+    return ArrayMeta(dtype, axes, STAMP_CHUNK, dims, {"meaning": _MEANING[name]}), pick
 
 
 class StampStore:
