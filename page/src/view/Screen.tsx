@@ -209,6 +209,8 @@ class Drawer {
     if (this.uploaded !== picture) {
       this.painter.upload(picture.pixels);
       this.uploaded = picture;
+      // Told for tests and benchmarks: which frame is shown, and its age in ms.
+      this.front.dataset["age"] = String(Date.now() - 1000 * picture.hostTime);
       this.front.dataset["seq"] = String(picture.seq);
     }
     const { lo, hi } = model.limits.value;

@@ -7,17 +7,20 @@ import json
 import os
 import webbrowser
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from marey._native import CORE_FILE
 from marey.errors import SettingError
 from marey.node import Setting, Sink
-from marey.sinks.web.app import Api
-from marey.sinks.web.events import Events
-from marey.sinks.web.guard import MIN_TOKEN, Guard, is_loopback, new_token
-from marey.sinks.web.server import PageServer, bind
-from marey.sinks.web.view import SessionView
 from marey.stream import Frame
+
+if TYPE_CHECKING:
+    from marey.sinks.web.events import Events
+    from marey.sinks.web.server import PageServer
+    from marey.sinks.web.view import SessionView
+
+MIN_TOKEN = 16
+"""The fewest characters of a token: a shorter one could be guessed."""
 
 PAGE = Path(CORE_FILE).parents[1] / "sinks" / "page"
 """The built page lies beside the native module, in an editable installation, too."""
@@ -73,6 +76,13 @@ class Web(Sink):
         Raises:
             NodeError: the port is in use, or a certificate cannot be used.
         """
+        # Imported here, since whoever only describes a session needs no web server.
+        from marey.sinks.web.app import Api
+        from marey.sinks.web.events import Events
+        from marey.sinks.web.guard import Guard, is_loopback, new_token
+        from marey.sinks.web.server import PageServer, bind
+        from marey.sinks.web.view import SessionView
+
         if bool(self.tls_cert) != bool(self.tls_key):
             raise SettingError(f"{self.name}.tls_key: give both tls_cert and tls_key, or neither")
         before = self._recall()

@@ -21,9 +21,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 MAX_BODY = 1 << 20
 """The greatest body of a request, bytes."""
 
-MIN_TOKEN = 16
-"""The fewest characters of a token: a shorter one could be guessed."""
-
 _ALWAYS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
