@@ -9,6 +9,7 @@ const SHOWN = 300;
 export function Log() {
   const list = useRef<HTMLOListElement>(null);
   const following = useRef(true);
+  const seen = useRef(0); // where the list was scrolled to
   const least = useSignal(recall("log.level", "info"));
   const open = useSignal(recall("log.open", true));
   const shown = entries.value
@@ -49,8 +50,11 @@ export function Log() {
           tabIndex={0}
           aria-live="polite"
           onScroll={(event) => {
+            // Only a person scrolls up; lines that come in meanwhile do not count.
             const { scrollTop, scrollHeight, clientHeight } = event.currentTarget;
-            following.current = scrollHeight - scrollTop - clientHeight < 20;
+            if (scrollTop < seen.current) following.current = false;
+            if (scrollHeight - scrollTop - clientHeight < 4) following.current = true;
+            seen.current = scrollTop;
           }}
         >
           {shown.length === 0 && <li class="dim">Nothing yet.</li>}

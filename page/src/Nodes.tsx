@@ -67,7 +67,7 @@ function NodeButton({ name, info, on, pick }: ButtonProps) {
 function Detail({ name, info }: { name: string; info: NodeInfo }) {
   const now = status.value?.nodes[name];
   const state = now?.state ?? info.state;
-  const error = now?.error ?? info.error;
+  const error = now?.error || info.error;
   const running = state === "running";
   return (
     <div class="node-detail">

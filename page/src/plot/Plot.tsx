@@ -14,7 +14,8 @@ const WINDOWS = [2, 5, 10, 30, 60];
 export function Plot() {
   const streams = Object.fromEntries(rowStreams.value);
   const kept = useSignal<Trace[] | null>(recall<Trace[] | null>("traces", null));
-  const traces = (kept.value ?? firstTraces(streams)).filter(
+  const unfit = useSignal<string[]>([]);
+  const traces = (kept.value ?? firstTraces(streams, unfit.value)).filter(
     (t) => streams[t.stream]?.columns.includes(t.field),
   );
   const seconds = useSignal(recall("window", 10));
@@ -94,6 +95,9 @@ export function Plot() {
           seconds={seconds.value}
           paused={() => paused.value}
           tell={(values) => (last.value = values)}
+          nothing={(field) => {
+            if (kept.value === null) unfit.value = [...unfit.value, field];
+          }}
         />
       ) : (
         <p class="empty">{session.value ? "Add a trace to plot results against time." : ""}</p>
@@ -108,9 +112,11 @@ interface ChartProps {
   seconds: number;
   paused: () => boolean;
   tell: (values: (number | null)[]) => void;
+  /** The traces' field has rows, but no value: a tracker without a table tells no z. */
+  nothing: (field: string) => void;
 }
 
-function Chart({ traces, streams, seconds, paused, tell }: ChartProps) {
+function Chart({ traces, streams, seconds, paused, tell, nothing }: ChartProps) {
   const box = useRef<HTMLDivElement>(null);
   useEffect(() => {
     const element = box.current;
@@ -135,6 +141,7 @@ function Chart({ traces, streams, seconds, paused, tell }: ChartProps) {
         const now = Math.max(...data.map((d) => d.newest));
         plot.setData(together(data.map((d) => d.table(now))));
         tell(data.map((d) => d.last));
+        if (data.every((d) => d.isBarren)) nothing(traces[0]!.field);
       } catch {
         // The stream is away for now; its node's state says why.
       } finally {
@@ -202,15 +209,14 @@ function look(traces: Trace[], units: string[], seconds: number): Omit<uPlot.Opt
 const vertical = (_: uPlot, lo: number | null, hi: number | null): uPlot.Range.MinMax =>
   lo === null || hi === null ? [0, 1] : uPlot.rangeNum(lo, hi, 0.1, true);
 
-/** What is worth plotting when nothing was chosen: the heights of the first three beads, or the like. */
-function firstTraces(streams: Record<string, StreamInfo>): Trace[] {
+/** What is worth plotting when nothing was chosen: the heights of the first beads, or the like. */
+function firstTraces(streams: Record<string, StreamInfo>, unfit: string[]): Trace[] {
   const found = Object.entries(streams).sort(
     ([, a], [, b]) => Number(Boolean(b.meta.overlay)) - Number(Boolean(a.meta.overlay)),
   )[0];
   if (!found) return [];
   const [stream, info] = found;
-  const { x, y, label } = info.meta.overlay ?? {};
-  const rest = info.columns.filter((c) => c !== x && c !== y && c !== label);
-  const field = rest.includes("z") ? "z" : (rest[0] ?? info.columns[0]);
+  const fit = info.columns.filter((c) => c !== info.meta.overlay?.label && !unfit.includes(c));
+  const field = fit.includes("z") ? "z" : fit[0];
   return field ? [0, 1, 2].map((row) => ({ stream, field, row })) : [];
 }

@@ -11,6 +11,7 @@ export interface Trace {
 
 export const COLOURS = ["#62d0e8", "#f2b648", "#8bd17c", "#e58fc1", "#f0805a", "#a9b8ff", "#cfd6dd"];
 const POINTS = 1500;
+const BARREN = 20;
 
 export const title = (t: Trace) => `${t.stream} ${t.field}[${t.row}]`;
 export const unitOf = (info: StreamInfo | undefined, field: string) =>
@@ -74,6 +75,11 @@ export class TraceData {
 
   get last(): number | null {
     return this.v.at(-1) ?? null;
+  }
+
+  /** Whether there are items enough to tell that no value comes. */
+  get isBarren(): boolean {
+    return this.v.length >= BARREN && this.v.every((v) => v === null);
   }
 
   /** Times relative to `now`, as the plot shows them. */

@@ -93,13 +93,17 @@ class SessionView:
         for name, future in list(self._asked.items()):
             try:
                 told = future.result(max(0.0, until - time.monotonic()))
-            except (MareyError, TooLate):
-                continue  # it starts, is busy or is away: its state is told beside
-            self._known[name] = {key: told[key] for key in _unknown_node({})}
+            except TooLate:
+                continue  # it starts or is busy: told as it was
+            except MareyError as error:
+                self._known[name]["error"] = str(error)
+                continue
+            self._known[name] = {key: told[key] for key in _unknown_node({})} | {"error": ""}
         return {
             name: facts
             | {"settings": hide(facts["settings"])}
-            | {key: states.get(name, {}).get(key) for key in ("state", "error", "pid")}
+            | {key: states.get(name, {}).get(key) for key in ("state", "pid")}
+            | {"error": states.get(name, {}).get("error") or facts.get("error")}
             for name, facts in self._known.items()
         }
 
