@@ -19,20 +19,21 @@ constexpr double noise_top = 11.5;   // fixed_top + noise_top must stay below 2^
 constexpr double far_away = 1e6;     // px: beads out there are out of sight
 
 // Standard normal numbers whose mean and variance are exactly 0 and 1, so that a pool that is
-// used over and over has no bias of its own.
-std::vector<float> standard_normals(std::size_t count, std::uint64_t seed) {
+// used over and over has no bias of its own. With `classes` above 1 that holds for each set of
+// entries i, i + classes, i + 2 classes ... by itself.
+std::vector<float> standard_normals(std::size_t count, std::uint64_t seed, std::size_t classes) {
     std::vector<double> raw(count);
     Random(seed).normals(raw.data(), count);
-    double mean = 0.0, square = 0.0;
-    for (double x : raw)
-        mean += x;
-    mean /= static_cast<double>(count);
-    for (double x : raw)
-        square += (x - mean) * (x - mean);
-    const double scale = 1.0 / std::sqrt(square / static_cast<double>(count));
     std::vector<float> out(count);
-    for (std::size_t i = 0; i < count; ++i)
-        out[i] = static_cast<float>((raw[i] - mean) * scale);
+    for (std::size_t first = 0; first < classes; ++first) {
+        double mean = 0.0, square = 0.0, members = static_cast<double>(count / classes);
+        for (std::size_t i = first; i < count; i += classes)
+            mean += raw[i] / members;
+        for (std::size_t i = first; i < count; i += classes)
+            square += (raw[i] - mean) * (raw[i] - mean) / members;
+        for (std::size_t i = first; i < count; i += classes)
+            out[i] = static_cast<float>((raw[i] - mean) / std::sqrt(square));
+    }
     return out;
 }
 
@@ -84,7 +85,9 @@ BeadScene::BeadScene(int height, int width, int tile, Table table, double backgr
                                    static_cast<std::size_t>(tile_);
     cache_limit_ = cache_bytes / tile_bytes;
     index_.assign(table_.planes * (phases + 1) * (phases + 1), -1);
-    normals_ = standard_normals(background_period, seed ^ 0x6E6F697365ull);
+    bead_normals_ = standard_normals(noise_period, seed ^ 0x6265616473ull, 1);
+    // Rows are cut from the pool at multiples of a cache line: a column sees one class only.
+    background_normals_ = standard_normals(background_period, seed ^ 0x6E6F697365ull, 64);
     set_gain(0.0);
 }
 
@@ -97,7 +100,7 @@ void BeadScene::set_gain(double gain) {
     noise_fixed_.resize(length);
     noise_float_.resize(length);
     for (std::size_t i = 0; i < noise_period; ++i) {
-        const double n = sigma * normals_[i];
+        const double n = sigma * bead_normals_[i];
         noise_float_[i] = static_cast<float>(n);
         noise_fixed_[i] = static_cast<std::int16_t>(
             std::lround(std::clamp(n, -noise_top, noise_top) * (1 << synth::root_bits)));
@@ -108,7 +111,7 @@ void BeadScene::set_gain(double gain) {
     const auto fill = [&](auto &pool) {
         pool.resize(background_period + static_cast<std::size_t>(width_));
         for (std::size_t i = 0; i < background_period; ++i) {
-            const double q = root + sigma * normals_[i];
+            const double q = root + sigma * background_normals_[i];
             const double v = std::floor(q * q - gain / 4.0 + 0.5);
             pool[i] = static_cast<typename std::decay_t<decltype(pool)>::value_type>(
                 std::clamp(v, 0.0, full_scale_));
@@ -300,7 +303,9 @@ void BeadScene::draw(T *out, std::uint64_t key, const double *positions, std::si
         Mix mix = p.mix;
         const Patch<T> to = clip(out, height_, width_, p.x, p.y, tile_, mix);
         if constexpr (sizeof(T) == 1) {
-            const double bias = 16.0 - 8.0 * std::min(gain_, 1000.0);
+            // Half a count to round; half a step of the 5 fractional bits less, because numbers
+            // on such a grid are rounded up on average.
+            const double bias = 16.0 - 0.5 - 8.0 * std::min(gain_, 1000.0);
             k.draw_u8(to, mix, noise_fixed_.data(), static_cast<std::int16_t>(std::lround(bias)),
                       random);
         } else {

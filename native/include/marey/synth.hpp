@@ -106,7 +106,7 @@ class BeadScene {
     std::size_t cache_limit_;
     std::vector<std::int32_t> index_;
     std::vector<std::unique_ptr<std::int16_t[]>> slots_;
-    std::vector<float> normals_;
+    std::vector<float> bead_normals_, background_normals_;
     std::vector<std::int16_t> noise_fixed_;
     std::vector<float> noise_float_;
     std::vector<std::uint8_t> background_u8_;

@@ -13,8 +13,8 @@ from marey.cameras.simulated import DTYPES, Shape, SimulatedCamera, stamp
 from marey.node import Setting, Stamp
 from marey.stream import Spec
 
-_POOL = 1 << 18
-"""Pixels from which `cached` rows are cut."""
+_LINE = 64
+"""Pixels in a cache line, at most."""
 
 
 class Noise(SimulatedCamera):
@@ -22,7 +22,7 @@ class Noise(SimulatedCamera):
 
     `uniform` has all values of the type alike (float: 0 to 1). `gaussian` has `mean` and `sigma`,
     every pixel independent of all others, of 65,536 different values at most. `cached` copies each
-    row from a random place in a pool of Gaussian pixels, at the speed of memory.
+    row from a random place in a pool of 262,144 Gaussian pixels, at the speed of memory.
     """
 
     shape: Shape = Setting((512, 512), unit="px", apply="reopen", description="height, width")
@@ -50,9 +50,11 @@ class Noise(SimulatedCamera):
             return
         self._table = quantiles(self.mean, self.sigma, DTYPES[self.dtype])
         if self.mode == "cached":
-            width = self.shape[1] * (3 if self.colour else 1)
-            self._pool = np.empty(_POOL + width, self._table.dtype)
-            fill_lookup(self._pool, self._table, self.seed, 0)
+            # Rows are cut at multiples of a cache line (at most _LINE pixels), so that a column
+            # sees every _LINE-th entry only: each such set has the whole distribution.
+            strata = np.tile(self._table[8::16], (_LINE, 1))
+            pool = np.random.default_rng(self.seed).permuted(strata, axis=1).T.ravel()
+            self._pool = np.resize(pool, pool.size + self.shape[1] * (3 if self.colour else 1))
 
     def describe(self) -> Spec:
         """Frames of `shape`, with three channels where `colour` is set."""
