@@ -1,9 +1,11 @@
 #include "marey/synth.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numbers>
 #include <stdexcept>
+#include <utility>
 
 #include "synth_kernels.hpp"
 
@@ -180,16 +182,23 @@ void BeadScene::place(const double *position, double focus, Place &out) {
     const double total = full_scale_ > 255 ? 32767.0
                                            : std::sqrt(background_) * root_limit_ *
                                                  (1 << synth::root_bits) * 32768.0 / 32767.0;
-    double given = 0.0, wanted = 0.0;
-    for (int k = 0; k < 8; ++k) {
-        const int ax = k & 1, ay = (k >> 1) & 1, az = k >> 2;
-        wanted += total * (ax ? tx : 1 - tx) * (ay ? ty : 1 - ty) * (az ? tz : 1 - tz);
-        const double weight = std::nearbyint(wanted - given); // the rounded weights keep their sum
+    // From the nearest corner below, step along the axes in the order of their fractions: the
+    // corners passed are those of the tetrahedron, and the fractions' differences the weights.
+    std::array<std::pair<double, int>, 3> axes{{{tx, 0}, {ty, 1}, {tz, 2}}};
+    std::sort(axes.begin(), axes.end(), [](auto a, auto b) { return a.first > b.first; });
+    std::array<int, 3> corner{ix, iy, static_cast<int>(iz)};
+    double given = 0.0;
+    for (int k = 0; k < 4; ++k) {
+        if (k > 0)
+            ++corner[static_cast<std::size_t>(axes[static_cast<std::size_t>(k - 1)].second)];
+        // What is given so far is total (1 - next fraction): the rounded weights keep their sum.
+        const double wanted = total * (k < 3 ? 1 - axes[static_cast<std::size_t>(k)].first : 1);
+        const double weight = std::nearbyint(wanted - given);
         given += weight;
         out.mix.weight[k] = static_cast<std::int16_t>(std::clamp(weight, 0.0, 32767.0));
-        // A tile of no weight is not fetched: a bead at rest on a plane costs half the memory.
+        // A tile of no weight is not fetched: a bead at rest on a plane costs less memory.
         out.mix.tile[k] = out.mix.weight[k] != 0 || k == 0
-                              ? node(iz + static_cast<std::size_t>(az), iy + ay, ix + ax)
+                              ? node(static_cast<std::size_t>(corner[2]), corner[1], corner[0])
                               : out.mix.tile[0];
     }
 }

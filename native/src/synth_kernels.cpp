@@ -38,26 +38,21 @@ MAREY_INLINE i16 mul(i16 a, i16 b) {
 
 MAREY_INLINE i16 add(i16 a, i16 b) { return static_cast<i16>(a + b); }
 
-// Pointers to one row of the eight tiles, held in locals so that the loops see them as constant.
+// Pointers to one row of the four tiles, held in locals so that the loops see them as constant.
 struct Row {
-    const i16 *a, *b, *c, *d, *e, *f, *g, *h;
-    i16 wa, wb, wc, wd, we, wf, wg, wh;
+    const i16 *a, *b, *c, *d;
+    i16 wa, wb, wc, wd;
 
     MAREY_INLINE Row at(const Mix &m, std::ptrdiff_t y) {
         const std::ptrdiff_t o = y * m.stride;
-        return {m.tile[0] + o, m.tile[1] + o, m.tile[2] + o, m.tile[3] + o, m.tile[4] + o,
-                m.tile[5] + o, m.tile[6] + o, m.tile[7] + o, m.weight[0],   m.weight[1],
-                m.weight[2],   m.weight[3],   m.weight[4],   m.weight[5],   m.weight[6],
-                m.weight[7]};
+        return {m.tile[0] + o, m.tile[1] + o, m.tile[2] + o, m.tile[3] + o,
+                m.weight[0],   m.weight[1],   m.weight[2],   m.weight[3]};
     }
 };
 
 MAREY_INLINE i16 mixed(const Row &r, int x) {
-    const i16 p = add(add(mul(r.a[x], r.wa), mul(r.b[x], r.wb)),
-                      add(mul(r.c[x], r.wc), mul(r.d[x], r.wd)));
-    const i16 q = add(add(mul(r.e[x], r.we), mul(r.f[x], r.wf)),
-                      add(mul(r.g[x], r.wg), mul(r.h[x], r.wh)));
-    return add(p, q);
+    return add(add(mul(r.a[x], r.wa), mul(r.b[x], r.wb)),
+               add(mul(r.c[x], r.wc), mul(r.d[x], r.wd)));
 }
 
 MAREY_INLINE float clamped(float value, float top) {
