@@ -291,16 +291,17 @@ class BeadTracker(Processor):
             self._regions.ids, (home - places) * nm_per_unit, self._grouped()[0].radii
         )
         self._sweep = sweep
+
+        def move(to: float) -> None:
+            focus.set(**{setting: to})
+
         try:
-            yield from sweep.run(
-                lambda place: focus.set(**{setting: place}), places, frames_per_step, settle
-            )
+            yield from sweep.run(move, places, home, frames_per_step, settle)
         except Exception:
-            focus.set(**{setting: home})
+            move(home)
             raise
         finally:
             self._sweep = None
-        focus.set(**{setting: home})
         chosen = sweep.steadiest() if bead is None else bead
         facts = {"bead": chosen, "device": device, "setting": setting, "home": home}
         table = sweep.table(

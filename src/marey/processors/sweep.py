@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ class FocusSweep:
         self.radii = radii
         self.frames = 0
         self._ids = ids.copy()
-        self._step = -1
+        self._step: int | None = None
         self._after = 0
         shape = (len(z), len(ids), radii)
         self._count = np.zeros(shape[:2], int)
@@ -43,38 +43,50 @@ class FocusSweep:
         self,
         move: Callable[[float], object],
         places: NDArray[np.float64],
+        home: float,
         frames: int,
         settle: float,
     ) -> Generator[tuple[float, str], None, None]:
         """Move to one place after the other and wait until `take` has had its frames there.
 
-        Yields the fraction that is done, and where it is.
+        Goes home at the end, and waits for a frame from there, so that none of those that were
+        exposed elsewhere is left. Yields the fraction that is done, and where it is.
 
         Args:
             move: moves the focus; frames exposed after it returned show the new place.
             places: where to (n_z,), in the unit of the focus.
-            frames: how many to take at each.
+            home: where to go at the end.
+            frames: how many to take at each place.
             settle: time that the focus needs to stand still, s.
 
         Raises:
             ActionError: no frames come.
         """
         for step, place in enumerate(places.tolist()):
-            move(place)
-            self._step, self.frames = step, 0
-            self._after = time.monotonic_ns() + int(settle * 1e9)
-            seen, until = 0, time.monotonic() + settle + _PATIENCE
-            while self.frames < frames:
-                yield (step + self.frames / frames) / len(places), f"focus at {place:g}"
-                if self.frames > seen:
-                    seen, until = self.frames, time.monotonic() + _PATIENCE
-                elif time.monotonic() > until:
-                    raise ActionError(f"no frame came for {_PATIENCE:g} s, focus at {place:g}")
-        self._step = -1
+            self._step = step
+            for done in self._stay(move, place, frames, settle):
+                yield (step + done) / len(places), f"focus at {place:g}"
+        self._step = None
+        for _ in self._stay(move, home, 1, settle):
+            yield 1.0, f"focus back at {home:g}"
+
+    def _stay(
+        self, move: Callable[[float], object], place: float, frames: int, settle: float
+    ) -> Iterator[float]:
+        move(place)
+        self.frames = seen = 0
+        self._after = time.monotonic_ns() + int(settle * 1e9)
+        until = time.monotonic() + settle + _PATIENCE
+        while self.frames < frames:
+            yield self.frames / frames
+            if self.frames > seen:
+                seen, until = self.frames, time.monotonic() + _PATIENCE
+            elif time.monotonic() > until:
+                raise ActionError(f"no frame came for {_PATIENCE:g} s, focus at {place:g}")
 
     def take(self, mono_time: int, ids: NDArray[np.uint32], profiles: NDArray[np.float32]) -> None:
         """Add the profiles (n, radii) of one frame; NaN stands where there is none."""
-        if not self._counts(mono_time):
+        if self._step is None or mono_time < self._after:
             return
         _, mine, theirs = np.intersect1d(self._ids, ids, return_indices=True)
         valid = np.isfinite(profiles[theirs]).all(axis=1)
@@ -85,10 +97,7 @@ class FocusSweep:
 
     def count(self, mono_time: int) -> None:
         """One frame is complete."""
-        self.frames += self._counts(mono_time)
-
-    def _counts(self, mono_time: int) -> bool:
-        return self._step >= 0 and mono_time >= self._after
+        self.frames += mono_time >= self._after
 
     def steadiest(self) -> int:
         """The bead whose profiles vary least within the steps: one that does not move.
