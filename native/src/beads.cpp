@@ -20,6 +20,8 @@ constexpr double small_step = 0.1;
 constexpr int most_steps = 6;
 /// The region follows the centre of mass at most so often.
 constexpr int most_moves = 4;
+/// px; beyond, numbers of pixels would not fit their integers.
+constexpr double far_away = 1e9;
 /// At least this share of the region, and of the radii, must lie inside the frame.
 constexpr double least_inside = 0.5;
 /// More than this share of saturated pixels inside the circle spoils the profile.
@@ -76,6 +78,7 @@ Bead track(const View<T> &image, Point start, const Method &method, const Radial
            Workspace &work, std::span<float> profile) {
     std::fill(profile.begin(), profile.end(), std::numeric_limits<float>::quiet_NaN());
     if (!std::isfinite(start.x) || !std::isfinite(start.y)) return failed(Status::lost);
+    if (std::max(std::fabs(start.x), std::fabs(start.y)) > far_away) return failed(Status::border);
 
     // A region at the edge of the frame is cut off; the bead may still be found in what is left.
     const std::ptrdiff_t from_x = std::lround(start.x) - method.size / 2;

@@ -157,7 +157,7 @@ def test_a_pixel_that_is_no_number(bad: float) -> None:
 def test_a_bead_at_the_border() -> None:
     image = as_u8(picture((101, 101), [(6.0, 50.0, 100.0)]))
     check_dead(track(image, [(6.0, 50.0)]), Status.BORDER)
-    for start in [(-500.0, 50.0), (1e9, 50.0), (50.0, 101.0)]:
+    for start in [(-500.0, 50.0), (1e9, 50.0), (50.0, 101.0), (50.0, -1e300)]:
         check_dead(track(image, [start]), Status.BORDER)
     for start in [(np.nan, 50.0), (50.0, np.inf)]:
         check_dead(track(image, [start]), Status.LOST)
