@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from marey._native import BeadScene
 from marey.cameras.optics import Optics, ring_table
+from marey.cameras.pacer import next_exposure
 from marey.cameras.scene import Walk, place
 from marey.cameras.simulated import DTYPES, Shape, SimulatedCamera, stamp
 from marey.node import Setting, Stamp
@@ -46,7 +47,9 @@ class Beads(SimulatedCamera):
     bead_px: int = Setting(
         64, ge=8, le=512, unit="px", apply="reopen", description="side of the square drawn for each"
     )
-    nm_per_px: float = Setting(100.0, ge=10, le=2000, unit="nm", apply="reopen")
+    nm_per_px: float = Setting(
+        100.0, ge=10, le=2000, unit="nm", apply="reopen", description="side of a pixel"
+    )
     radius: float = Setting(
         500.0, ge=50, le=5000, unit="nm", apply="reopen", description="radius of the beads"
     )
@@ -75,10 +78,34 @@ class Beads(SimulatedCamera):
     background: float = Setting(
         0.4, ge=0, le=1, apply="reopen", description="background as a fraction of full scale"
     )
-    wavelength: float = Setting(550.0, ge=200, le=2000, unit="nm", apply="reopen", advanced=True)
-    na: float = Setting(1.3, ge=0.05, le=1.7, apply="reopen", advanced=True)
-    n_bead: float = Setting(1.59, ge=1, le=3, apply="reopen", advanced=True)
-    n_medium: float = Setting(1.33, ge=1, le=2, apply="reopen", advanced=True)
+    wavelength: float = Setting(
+        550.0,
+        ge=200,
+        le=2000,
+        unit="nm",
+        apply="reopen",
+        advanced=True,
+        description="of the light in vacuum",
+    )
+    na: float = Setting(
+        1.3,
+        ge=0.05,
+        le=1.7,
+        apply="reopen",
+        advanced=True,
+        description="numerical aperture of the objective",
+    )
+    n_bead: float = Setting(
+        1.59, ge=1, le=3, apply="reopen", advanced=True, description="refractive index of the beads"
+    )
+    n_medium: float = Setting(
+        1.33,
+        ge=1,
+        le=2,
+        apply="reopen",
+        advanced=True,
+        description="refractive index around the beads",
+    )
 
     _scene: BeadScene | None = None
     _walk: Walk | None = None
@@ -177,7 +204,7 @@ class Beads(SimulatedCamera):
 
     def grab(self, out: np.ndarray[Any, Any]) -> Stamp | None:
         """Draw the next frame and emit its truth."""
-        exposure = self.clock.next()
+        exposure = next_exposure(self.clock)
         if exposure is None:
             return None
         assert self._scene is not None

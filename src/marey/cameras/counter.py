@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import model_validator
 
 from marey._native import fill_counter, sleep_until
-from marey.cameras.pacer import Clock, Exposure, Unpaced, host_offset
+from marey.cameras.pacer import Clock, Exposure, Unpaced, host_offset, next_exposure
 from marey.cameras.simulated import DTYPES, Shape, SimulatedCamera
 from marey.errors import NodeError, StreamError
 from marey.node import BlockCamera, EndOfStream, Setting, Stamp
@@ -131,22 +131,25 @@ class Counter(SimulatedCamera, BlockCamera):
             NodeError: the next frame is the one of `crash_at`.
         """
         self._check_end()
-        first = self._next()
-        if first is None:
-            return 0
         clock = self.clock
-        more = 0 if self._faulty else min(clock.due(), len(out) - 1)
-        if self.count:
-            more = min(more, self.count - self._delivered - 1)
-        # Asking what is due may have lost frames: the rest may not follow upon the first.
-        frames = np.arange(clock.frame - 1, clock.frame + more, dtype=np.uint64)
-        frames[0] = first.frame
-        times = np.concatenate([[first.mono_time], clock.take(more)])
-        n = len(frames)
+        if self._faulty:
+            exposure = self._next()
+            if exposure is None:
+                return 0
+            start, times = exposure.frame, np.array([exposure.mono_time])
+        else:
+            wanted = min(clock.wait(), len(out))
+            if self.count:
+                wanted = min(wanted, self.count - self._delivered)
+            if wanted == 0:
+                return 0
+            start, times = clock.frame, clock.take(wanted)
+        n = len(times)
+        frames = np.arange(start, start + n, dtype=np.uint64)
         fill_counter(out[:n], frames)
         self._delivered += n
         stamps["device_frame"][:n] = frames & np.uint64((1 << self.counter_bits) - 1)
-        stamps["device_time"][:n] = times - (first.mono_time - first.device_time)
+        stamps["device_time"][:n] = times - (clock.origin or 0)
         stamps["mono_time"][:n] = times
         stamps["host_time"][:n] = times + host_offset()
         return n
@@ -154,7 +157,8 @@ class Counter(SimulatedCamera, BlockCamera):
     @property
     def _faulty(self) -> bool:
         knobs = (self.stall_at, self.crash_at, self.kill_at)
-        return bool(self.drop_every or self.repeat_every or any(k is not None for k in knobs))
+        faults = self.drop_every or self.repeat_every or any(k is not None for k in knobs)
+        return bool(faults or self._held)
 
     def _check_end(self) -> None:
         if self.count and self._delivered >= self.count:
@@ -168,7 +172,7 @@ class Counter(SimulatedCamera, BlockCamera):
         exposure, self._held = self._held, None
         if exposure is not None:
             return exposure
-        exposure = self.clock.next()
+        exposure = next_exposure(self.clock)
         if exposure is None:
             return None
         frame = exposure.frame

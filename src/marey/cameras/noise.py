@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import model_validator
 
 from marey._native import fill_lookup, fill_rows, fill_uniform
+from marey.cameras.pacer import next_exposure
 from marey.cameras.simulated import DTYPES, Shape, SimulatedCamera, stamp
 from marey.node import Setting, Stamp
 from marey.stream import Spec
@@ -30,9 +31,20 @@ class Noise(SimulatedCamera):
         "u8", apply="reopen", description="type of a pixel"
     )
     colour: bool = Setting(False, apply="reopen", description="three channels, RGB; u8 only")
-    mode: Literal["uniform", "gaussian", "cached"] = Setting("cached", apply="reopen")
-    mean: float = Setting(100.0, ge=0, le=65535, unit="counts", apply="reopen")
-    sigma: float = Setting(10.0, ge=0, le=65535, unit="counts", apply="reopen")
+    mode: Literal["uniform", "gaussian", "cached"] = Setting(
+        "cached", apply="reopen", description="distribution of the pixels"
+    )
+    mean: float = Setting(
+        100.0, ge=0, le=65535, unit="counts", apply="reopen", description="of Gaussian pixels"
+    )
+    sigma: float = Setting(
+        10.0,
+        ge=0,
+        le=65535,
+        unit="counts",
+        apply="reopen",
+        description="standard deviation of Gaussian pixels",
+    )
 
     _table: np.ndarray[Any, Any]
     _pool: np.ndarray[Any, Any]
@@ -70,7 +82,7 @@ class Noise(SimulatedCamera):
 
     def grab(self, out: np.ndarray[Any, Any]) -> Stamp | None:
         """Fill the next frame."""
-        exposure = self.clock.next()
+        exposure = next_exposure(self.clock)
         if exposure is None:
             return None
         if self.mode == "uniform":

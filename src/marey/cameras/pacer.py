@@ -46,14 +46,29 @@ class Clock(Protocol):
     frame: int
     origin: int | None
 
-    def next(self, patience: float = PATIENCE) -> Exposure | None:
-        """Wait for the next exposure; None where it is further off than `patience` seconds."""
-
     def due(self) -> int:
         """Exposures that wait to be read."""
 
+    def wait(self, patience: float = PATIENCE) -> int:
+        """Exposures that wait to be read; waits for one for `patience` seconds at most."""
+
     def take(self, count: int) -> NDArray[np.int64]:
-        """Times (`time.monotonic_ns()`) of the next `count` exposures, of those `due`."""
+        """Times (`time.monotonic_ns()`) of the next `count` exposures, of those that wait."""
+
+
+def next_exposure(clock: Clock) -> Exposure | None:
+    """Wait for one exposure and take it; None where it is too far off."""
+    if not clock.wait():
+        return None
+    frame = clock.frame
+    mono = int(clock.take(1)[0])
+    assert clock.origin is not None
+    return Exposure(frame, mono - clock.origin, mono, mono + host_offset())
+
+
+def host_offset() -> int:
+    """What must be added to `time.monotonic_ns()` to have Unix time, ns."""
+    return time.time_ns() - time.monotonic_ns()
 
 
 class Pacer:
@@ -103,16 +118,14 @@ class Pacer:
             self.frame = oldest
         return max(0, newest + 1 - self.frame)
 
-    def next(self, patience: float = PATIENCE) -> Exposure | None:
-        """Wait for the next exposure; None where it is further off than `patience` seconds."""
+    def wait(self, patience: float = PATIENCE) -> int:
+        """Frames that wait; waits for the next one for `patience` seconds at most."""
         limit = time.monotonic_ns() + int(patience * 1e9)
-        while not self.due():
-            now = time.monotonic_ns()
-            if now >= limit:
-                return None
+        while not (waiting := self.due()):
+            if time.monotonic_ns() >= limit:
+                return 0
             sleep_until(min(self._time(self.frame), limit))
-        frame = self.frame
-        return _exposure(self, frame, int(self.take(1)[0]))
+        return waiting
 
     def take(self, count: int) -> NDArray[np.int64]:
         """Times of the next `count` exposures."""
@@ -148,13 +161,11 @@ class OneShot:
         """Frames exposed and not read."""
         return len(self._times)
 
-    def next(self, patience: float = _SNAP_POLL) -> Exposure | None:
-        """The oldest frame not read, or None after a few milliseconds."""
+    def wait(self, patience: float = _SNAP_POLL) -> int:
+        """Frames exposed and not read; sleeps for a few milliseconds where there are none."""
         if not self._times:
             sleep_until(time.monotonic_ns() + int(patience * 1e9))
-            return None
-        frame = self.frame
-        return _exposure(self, frame, int(self.take(1)[0]))
+        return len(self._times)
 
     def take(self, count: int) -> NDArray[np.int64]:
         """Times of the next `count` exposures."""
@@ -176,10 +187,9 @@ class Unpaced:
         """As many as anyone may want."""
         return 1 << 30
 
-    def next(self, patience: float = PATIENCE) -> Exposure | None:
-        """A frame, at once."""
-        frame = self.frame
-        return _exposure(self, frame, int(self.take(1)[0]))
+    def wait(self, patience: float = PATIENCE) -> int:
+        """As many as anyone may want, at once."""
+        return self.due()
 
     def take(self, count: int) -> NDArray[np.int64]:
         """The present time, `count` times."""
@@ -188,13 +198,3 @@ class Unpaced:
             self.origin = now
         self.frame += count
         return np.full(count, now, dtype=np.int64)
-
-
-def _exposure(clock: Clock, frame: int, mono: int) -> Exposure:
-    assert clock.origin is not None
-    return Exposure(frame, mono - clock.origin, mono, mono + host_offset())
-
-
-def host_offset() -> int:
-    """What must be added to `time.monotonic_ns()` to have Unix time, ns."""
-    return time.time_ns() - time.monotonic_ns()
