@@ -7,11 +7,13 @@ import socket
 import subprocess
 import sys
 import tomllib
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 from tests.support.documents import blocks
 
 from marey import Frame, Processor, Session, Stream
@@ -63,10 +65,12 @@ def test_the_session_runs_and_another_process_attaches(runtime: Path, tmp_path: 
             float(z)
 
 
-def test_the_processor_measures_sharpness(runtime: Path) -> None:
-    names: dict[str, type[Processor]] = {}
-    exec(FOCUS, names)
-    focus = names["Focus"].model_validate({"source": "cam"})
+def test_the_processor_measures_sharpness(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # pydantic looks annotations up in the module of the class
+    module = types.ModuleType("readme_focus")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(compile(FOCUS, "README.md", "exec", dont_inherit=True), module.__dict__)
+    focus = module.Focus(source="cam")
     noise = np.random.default_rng(1).integers(0, 255, (64, 64), dtype="u1")
     with Stream(runtime, "cam", Spec((64, 64), "u1")) as cam:
         from marey import Source

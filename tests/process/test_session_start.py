@@ -113,9 +113,7 @@ def test_a_missing_side_stream_is_named_at_once(runtime: Path, tmp_path: Path) -
         ({"cam": 3}, "cam: found int, expected a node"),
     ],
 )
-def test_wrong_wiring_is_refused_before_any_start(
-    nodes: dict[str, object], says: str
-) -> None:
+def test_wrong_wiring_is_refused_before_any_start(nodes: dict[str, object], says: str) -> None:
     with pytest.raises(SessionError) as caught:
         Session("bench", **nodes)  # type: ignore[arg-type]
     assert says in str(caught.value)

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from marey._native import BeadScene
-from marey.cameras.optics import Optics, ring_table
+from marey.cameras.optics import Optics, RingTable, ring_table
 from marey.cameras.pacer import next_exposure
 from marey.cameras.scene import Walk, place
 from marey.cameras.simulated import DTYPES, Shape, SimulatedCamera, stamp
@@ -17,6 +17,9 @@ from marey.stream import Spec
 
 TRUTH = np.dtype([("bead", "u4"), ("x", "f8"), ("y", "f8"), ("z", "f8")])
 """One row of the known truth."""
+
+_UNIT_EXPOSURE = 0.001
+"""Exposure at which `background` is what it says, s."""
 
 _FOCUS = 10.0
 """Greatest focus offset, µm; rings are tabulated for all of them."""
@@ -75,8 +78,20 @@ class Beads(SimulatedCamera):
     gain: float = Setting(
         0.02, ge=0, le=16, description="counts for each photoelectron; 0: no shot noise"
     )
+    exposure: float = Setting(
+        0.001,
+        gt=0,
+        le=1,
+        unit="s",
+        description="exposure time: brightness is in proportion, and saturates; motion is not "
+        "blurred by it",
+    )
     background: float = Setting(
-        0.4, ge=0, le=1, apply="reopen", description="background as a fraction of full scale"
+        0.4,
+        ge=0,
+        le=1,
+        apply="reopen",
+        description="background as a fraction of full scale, at an exposure of 1 ms",
     )
     wavelength: float = Setting(
         550.0,
@@ -108,6 +123,7 @@ class Beads(SimulatedCamera):
     )
 
     _scene: BeadScene | None = None
+    _table: RingTable
     _walk: Walk | None = None
     _rest: np.ndarray[Any, np.dtype[np.float64]]
     _positions: np.ndarray[Any, np.dtype[np.float64]]
@@ -132,7 +148,6 @@ class Beads(SimulatedCamera):
         """Place the beads and tabulate their rings."""
         super().open()
         fixed, tethered = self.counts
-        full_scale = float(np.iinfo(DTYPES[self.dtype]).max)
         random = np.random.default_rng(self.seed)
         self._walk = Walk(
             tethered, (self.stiffness, self.stiffness_z), self.radius, self.nm_per_px, self.seed
@@ -153,7 +168,14 @@ class Beads(SimulatedCamera):
             nm_per_px=self.nm_per_px,
         )
         away = 1000 * _FOCUS + 6 * float(self._walk.spread[2])
-        table = ring_table(optics, self.bead_px, (-away, away + self.tether[1]))
+        self._table = ring_table(optics, self.bead_px, (-away, away + self.tether[1]))
+        self._light()
+
+    def _light(self) -> None:
+        """Build the scene for the present exposure and gain."""
+        table = self._table
+        full_scale = float(np.iinfo(DTYPES[self.dtype]).max)
+        background = min(1.0, self.background * self.exposure / _UNIT_EXPOSURE)
         self._scene = BeadScene(
             self.shape,
             self.bead_px,
@@ -161,7 +183,7 @@ class Beads(SimulatedCamera):
             table.radial_step,
             table.first_z,
             table.z_step,
-            self.background * full_scale,
+            background * full_scale,
             full_scale,
             self.seed,
         )
@@ -197,9 +219,13 @@ class Beads(SimulatedCamera):
         return {"truth": Spec((rows,), TRUTH, self.nominal_rate, fields=fields, meta=meta)}
 
     def changed(self, names: set[str]) -> None:
-        """Take over `gain`; `focus` is read with each frame."""
+        """Take over `exposure` and `gain`; `focus` is read with each frame."""
         super().changed(names)
-        if "gain" in names and self._scene is not None:
+        if self._scene is None:
+            return
+        if "exposure" in names:
+            self._light()
+        elif "gain" in names:
             self._scene.set_gain(self.gain)
 
     def grab(self, out: np.ndarray[Any, Any]) -> Stamp | None:
