@@ -29,7 +29,13 @@ class Given {
         if (!dtype.is(to.views->dtype()) && !dtype.equal(to.views->dtype()))
             refuse(Fault::error,
                    "found dtype " + text(dtype) + ", expected " + text(to.views->dtype()));
-        if (PyObject_GetBuffer(array.ptr(), &view_, PyBUF_STRIDES) != 0) throw nb::python_error();
+        if (PyObject_GetBuffer(array.ptr(), &view_, PyBUF_STRIDES) != 0) {
+            // Dates have no place in the buffer protocol; their bytes do.
+            PyErr_Clear();
+            array_ = array_.attr("view")("V" + std::to_string(to.ring->geometry.itemsize));
+            if (PyObject_GetBuffer(array_.ptr(), &view_, PyBUF_STRIDES) != 0) throw nb::python_error();
+            array_ = nb::borrow(array);
+        }
         try {
             check_shape(block);
         } catch (...) {

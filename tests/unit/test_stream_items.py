@@ -14,7 +14,9 @@ import pytest
 from marey.errors import StreamClosed, StreamError
 from marey.stream import STAMP, UNKNOWN, UNKNOWN_TIME, Source, Spec, Stream
 
-ROWS = np.dtype([("bead", "<i4"), ("xyz", "<f4", (3,)), ("fit", [("r", "<f8"), ("ok", "?")])])
+ROWS = np.dtype(
+    [("bead", "<i4"), ("xyz", "<f4", (3,)), ("fit", [("r", "<f8"), ("ok", "?")]), ("at", "<M8[ns]")]
+)
 rng = np.random.default_rng(1)
 
 
@@ -38,6 +40,7 @@ def random_item(spec: Spec) -> np.ndarray[Any, Any]:
         Spec((6,), np.dtype("?")),
         Spec((6,), np.dtype("S7")),
         Spec((6,), np.dtype("U3")),
+        Spec((6,), np.dtype("M8[us]")),
         Spec((9,), ROWS),
     ],
     ids=lambda spec: f"{spec.dtype.str}{spec.shape}",

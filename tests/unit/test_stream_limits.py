@@ -133,7 +133,6 @@ def test_blocks_fit_their_ring(runtime: Path) -> None:
         ({"dtype": "nonsense"}, "expected whole numbers and a NumPy dtype"),
         ({"dtype": object}, "expected numbers or packed fields"),
         ({"dtype": "V0"}, "expected numbers or packed fields"),
-        ({"dtype": "M8[ns]"}, "expected numbers or packed fields"),
         ({"dtype": ("f4", (2,))}, "expected numbers or packed fields"),
         ({"dtype": np.dtype([("a", "u1"), ("b", "f8")], align=True)}, "packed fields"),
         ({"rate": -1.0}, "rate: found"),

@@ -45,7 +45,7 @@ class Spec:
         shape: the greatest shape of one item; frames are (height, width) or (height, width, 3),
             results are (greatest number of rows,). At most `MAX_DIMS` dimensions.
         dtype: type of one element; a structured dtype for rows of results, its fields packed (as
-            `np.dtype([("x", "f4"), ("y", "f4")])` makes them) and plain, without dates and objects.
+            `np.dtype([("x", "f4"), ("y", "f4")])` makes them) and plain, without objects.
         rate: nominal items per second, 0 where unknown. Turns a buffer in seconds into slots.
         pixel_format: PFNC name of the pixels (`Mono8`, `Mono16`, `RGB8` ...), empty for rows.
         fields: for rows, the unit and meaning of each field: `{"z": "nm, above focus"}`.
@@ -132,7 +132,7 @@ class Spec:
             raise StreamError(f"description of a stream: cannot be read ({error})") from error
 
 
-_PLAIN = re.compile(r"[<>|][biufcSUV][1-9]\d{0,8}")
+_PLAIN = re.compile(r"[<>|][biufcmMSUV][1-9]\d{0,8}(\[\d*[a-zA-Z]+\])?")
 
 
 def _describe(dtype: np.dtype[Any]) -> Any:
