@@ -69,7 +69,10 @@ nb::object Views::part(std::uint64_t slot, const std::uint32_t *shape, const Geo
 Attached attached(std::shared_ptr<Ring> ring, bool writable) {
     nb::object spec;
     try {
-        spec = nb::module_::import_("marey.stream.spec").attr("Spec").attr("from_json")(ring->spec);
+        // As bytes: they may be no text at all.
+        spec = nb::module_::import_("marey.stream.spec")
+                   .attr("Spec")
+                   .attr("from_json")(nb::bytes(ring->spec.data(), ring->spec.size()));
     } catch (nb::python_error &error) {
         if (!error.matches(nb::module_::import_("marey.errors").attr("StreamError"))) throw;
         throw StreamFault(Fault::damaged, "stream '" + ring->name + "': " +
