@@ -306,6 +306,7 @@ void Reader::deliver(const Item &item) {
 
 void Reader::follow(std::shared_ptr<Ring> ring) {
     check_usable();
+    if (ring->id() == ring_->id()) damaged(ring->name, "replaced, but by nothing");
     if (ring->accounts_id() == ring_->accounts_id()) {
         ring_ = std::move(ring);
         account_ = &ring_->accounts().readers[row_];

@@ -76,7 +76,12 @@ std::shared_ptr<Ring> Ring::attach(const std::string &folder, const std::string 
     }
 }
 
-std::uint64_t Ring::head() const { return acquire(control_->head); }
+std::uint64_t Ring::head() const {
+    const std::uint64_t head = acquire(control_->head);
+    // A hundred years of a frame each ns; beyond it, sums of seq and slots could wrap.
+    if (head >> 62 != 0) damaged(name, "impossible counters");
+    return head;
+}
 
 std::uint64_t Ring::oldest() const {
     const std::uint64_t begin = acquire(control_->begin);

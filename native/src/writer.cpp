@@ -87,7 +87,7 @@ Writer::Writer(const std::string &folder, const std::string &name, const Layout 
 
 void Writer::begin_writing() {
     marey_control &control = ring_->control();
-    head_ = relaxed(control.head);
+    head_ = ring_->head();
     // A dead writer's half-written items were never published: they are begun again. What it began
     // to overwrite stays refused, hence `begin` stays where it is.
     const std::uint64_t begin = relaxed(control.begin);

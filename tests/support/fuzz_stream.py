@@ -23,7 +23,22 @@ from marey.stream.ledger import stream_account
 
 HEADER = 152  # bytes of marey_header; the last eight are its checksum
 CONTROL, CONTROL_BYTES = 4096, 832
-EXTREMES = [0, 1, 2, 63, 64, 4096, 2**31, 2**32 - 1, 2**32, 2**46, 2**63 - 1, 2**63, 2**64 - 1]
+EXTREMES = [
+    0,
+    1,
+    2,
+    3,
+    64,
+    4096,
+    2**31,
+    2**32 - 1,
+    2**32,
+    2**46,
+    2**62,
+    2**63,
+    2**64 - 2,
+    2**64 - 1,
+]
 ITEM = np.zeros((16, 16), "u1")
 SPEC = Spec((16, 16), np.dtype("u1"))
 

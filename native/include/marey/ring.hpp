@@ -67,6 +67,7 @@ class Ring {
     marey_control &control() const { return *control_; }
     marey_slot &slot(std::uint64_t seq) const { return slots_[seq % geometry.slots]; }
     marey_accounts &accounts() const { return *accounts_; }
+    FileId id() const { return control_map_.id(); }
     FileId accounts_id() const { return accounts_map_.id(); }
     // The account in that row, all of one reader; nothing where there is none.
     std::optional<marey_reader> account(std::size_t row) const;
