@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from marey.errors import NodeMissing, SessionError, SettingError
 from marey.lab import Lab
@@ -75,7 +75,9 @@ class Session:
         path = Path(path)
         try:
             tables = tomllib.loads(path.read_text())
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except OSError as error:
+            raise SessionError(f"{path}: {error.strerror or error}") from error
+        except ValueError as error:  # it is no TOML, or not even text
             raise SessionError(f"{path}: {error}") from error
         return cls.from_tables(tables, path.stem, overrides)
 
@@ -84,22 +86,26 @@ class Session:
         cls, tables: dict[str, Any], name: str, overrides: dict[str, str] | None = None
     ) -> Session:
         """Build a session from tables such as a TOML file holds; see `from_toml`."""
-        own = dict(tables.pop("session", {}))
+        tables = {"session": {}} | tables
+        others: dict[str, dict[str, str]] = {}
         for key, text in (overrides or {}).items():
             node, _, field = key.partition(".")
-            table = own if node == "session" else tables.get(node)
-            if not isinstance(table, dict) or not field:
+            if node not in tables or not field:
                 raise SessionError(
                     f"{key}: no such node; expected node.setting=value with a node of "
                     f"{', '.join(tables)}"
                 )
-            table[field] = toml_value(text)
+            others.setdefault(node, {})[field] = text
+        own = tables.pop("session")
+        if not isinstance(own, dict):
+            raise SessionError("session: expected a table with session-wide settings")
+        own = own | _values(SharedSettings, others.get("session", {}))
         name = own.pop("name", name)
         try:
             shared = SharedSettings(**own)
         except ValidationError as error:
             raise SettingError(setting_message("session", error)) from error
-        nodes = {node: _build(node, table) for node, table in tables.items()}
+        nodes = {node: _build(node, table, others.get(node, {})) for node, table in tables.items()}
         return cls(name, shared=shared, **nodes)
 
     def run(
@@ -149,22 +155,40 @@ class Session:
         return Supervisor(self)
 
 
-def toml_value(text: str) -> Any:
-    """A value as TOML writes it, or the text itself where it is none."""
+def toml_value(text: str, *, wants_text: bool = False) -> Any:
+    """A value as TOML writes it, or the text itself where it is none.
+
+    Args:
+        text: what was typed.
+        wants_text: whether text is expected, so that a run named 42 is no number.
+    """
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    return text if wants_text and not isinstance(value, str) else value
 
 
-def _build(name: str, table: Any) -> Node:
-    if not isinstance(table, dict) or "kind" not in table:
+def _values(cls: type[BaseModel], texts: dict[str, str]) -> dict[str, Any]:
+    """What was typed, as values of the settings of a class."""
+    fields = cls.model_fields
+    return {
+        name: toml_value(text, wants_text=name not in fields or fields[name].annotation is str)
+        for name, text in texts.items()
+    }
+
+
+def _build(name: str, table: Any, others: dict[str, str]) -> Node:
+    if not isinstance(table, dict) or "kind" not in table | others:
         raise SessionError(f"{name}: expected a table with `kind = ...` and the node's settings")
+    others = dict(others)
     settings = dict(table)
+    kind = others.pop("kind", settings.pop("kind", ""))
     try:
-        cls = load(str(settings.pop("kind")))
+        cls = load(str(kind))
     except NodeMissing as error:
         raise NodeMissing(f"{name}: {error}") from error
+    settings |= _values(cls, others)
     for field in settings:
         if field not in cls.model_fields:
             close = difflib.get_close_matches(field, cls.model_fields, 1)
