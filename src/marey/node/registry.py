@@ -34,7 +34,7 @@ def load(kind: str) -> type[Node]:
     """The class of a registered kind.
 
     Raises:
-        NodeMissing: no such kind is registered.
+        NodeMissing: no such kind is registered, or its module is broken.
         DriverMissing: the kind's module needs something that is not installed.
     """
     known = kinds()
@@ -46,6 +46,10 @@ def load(kind: str) -> type[Node]:
         found = known[kind].load()
     except ImportError as error:
         raise DriverMissing(f"kind '{kind}': cannot be imported: {error}") from error
+    except Exception as error:  # a plug-in's module may raise anything
+        raise NodeMissing(
+            f"kind '{kind}': cannot be imported: {type(error).__name__}: {error}"
+        ) from error
     if not (isinstance(found, type) and issubclass(found, Node)):
         raise NodeMissing(f"kind '{kind}': {known[kind].value} is not a node")
     found.kind = kind
