@@ -15,11 +15,13 @@ from marey._native import is_alive, self_owner
 from marey.cli.run import Seconds, run_session
 from marey.errors import SettingError
 from marey.session import Session
+from marey.stream.runtime import runtime_folder
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Scene = Literal["beads", "video", "noise"]
 
 _PREFIX = "marey-demo-"
+_MIB = 2**20
 
 
 def demo(
@@ -31,7 +33,7 @@ def demo(
     json: Flag = False,
     port: int = 0,
     folder: Path | None = None,
-    limit: str = "4 GiB",
+    limit: str | None = None,
     no_browser: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> int:
     """Run a camera with a tracker, a recorder and a live page in the browser.
@@ -43,8 +45,8 @@ def demo(
 
     noise: random pixels, to see what the machine can carry.
 
-    Everything is recorded from the first frame on, into a folder that is removed at the end unless
-    you name one. Ctrl-C ends it and prints the ledger.
+    Everything is recorded from the first frame on: into a folder that you name, or else, up to
+    4 GiB, into one that is removed at the end. Ctrl-C ends it and prints the ledger.
 
     Args:
         scene: beads, video or noise.
@@ -53,14 +55,17 @@ def demo(
         json: print the ledger as one JSON object on stdout, and nothing else there.
         port: port of the page; 0 for any free one.
         folder: keep the recording in this folder.
-        limit: recording ends by itself after this size or time, such as '200 GiB' or '90 s'.
+        limit: end the recording after this size or time, such as '200 GiB' or '90 s'.
         no_browser: do not open the page in a browser.
     """
-    camera = _camera(scene, file)
+    nodes = _camera(scene, file)
+    nodes["cam"]["buffer"] = _buffer()
     for left in stale_recordings():
         shutil.rmtree(left, ignore_errors=True)
     kept = folder or Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{self_owner()}-", dir=_scratch()))
-    tables = camera | {
+    if limit is None:
+        limit = "" if folder else _limit(kept)
+    nodes |= {
         "rec": {
             "kind": "recorder",
             "folder": str(kept),
@@ -74,7 +79,7 @@ def demo(
         },
     }
     try:
-        return run_session(Session.from_tables(tables, f"demo-{scene}"), seconds, json=json)
+        return run_session(Session.from_tables(nodes, f"demo-{scene}"), seconds, json=json)
     finally:
         if folder is None:
             shutil.rmtree(kept, ignore_errors=True)
@@ -107,6 +112,16 @@ def _camera(scene: Scene, file: Path | None) -> dict[str, dict[str, Any]]:
                 raise SettingError(f"--file: {file}: there is no such file")
             cam = {"kind": "video", "url": str(file), "loop": True}
             return {"cam": cam, "spots": {"kind": "spots", "source": "cam"}}
+
+
+def _buffer() -> str:
+    """Memory of the camera's stream: as much as a disk that pauses asks for and the machine has."""
+    return f"{min(1024, shutil.disk_usage(runtime_folder()).free // _MIB // 4)} MiB"
+
+
+def _limit(folder: Path) -> str:
+    """Greatest size of a recording that nobody asked to keep."""
+    return f"{min(4096, shutil.disk_usage(folder).free // _MIB // 4)} MiB"
 
 
 def _scratch() -> Path:
