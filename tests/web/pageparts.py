@@ -101,7 +101,7 @@ class Pattern(Camera):
 
 
 class Spots(Processor):
-    """Rows at known places; z counts frames."""
+    """Rows at known places; z counts frames, but for the third, which has none."""
 
     row = np.dtype([("bead", "u4"), ("x", "f4"), ("y", "f4"), ("z", "f8")])
 
@@ -122,7 +122,7 @@ class Spots(Processor):
         places = [*SPOTS, *self.rois]
         rows = np.zeros(len(places), self.row)
         for i, (x, y) in enumerate(places):
-            rows[i] = (i, x, y, frame.seq if i else np.nan)
+            rows[i] = (i, x, y, frame.seq if i != 2 else np.nan)
         return rows
 
     @action

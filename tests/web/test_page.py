@@ -18,7 +18,8 @@ from pageparts import HEIGHT, SPOTS, WIDTH, Pattern, Spots, pattern
 from playwright.sync_api import Browser, Locator, Page, expect
 from serving import Bench, running, visiting
 
-from marey.sinks.web import Web
+from marey import open_recording
+from marey.sinks import Recorder, Web
 
 SLOW = 0.1  # Hz: one frame, then nothing for ten seconds, so that what is shown stands still
 
@@ -277,6 +278,31 @@ def test_actions_run_show_their_progress_and_their_errors(page: Page, runtime: P
         expect(line.locator("pre")).to_contain_text("Traceback")
 
 
+def test_recording_is_started_and_stopped_with_the_seconds_before(
+    page: Page, runtime: Path, tmp_path: Path
+) -> None:
+    recorder = Recorder(sources=["cam"], folder=str(tmp_path))
+    with opened(page, cam=Pattern(rate=50, buffer="4 s"), rec=recorder) as bench:
+        after_some_frames(page, 60)
+        page.get_by_label("Run name").fill("trial")
+        page.get_by_label("Seconds before the start").fill("-1")
+        page.get_by_role("button", name="Record").click()
+        expect(page.locator(".recorder [role=alert]")).to_contain_text("expected 0 to")
+        page.get_by_label("Seconds before the start").fill("1")
+        before = int(bench.http.get("/api/frame/cam").headers["X-Seq"])
+        page.get_by_role("button", name="Record").click()
+        expect(page.locator(".recording")).to_contain_text("trial")
+        assert bench.lab.rec.get("recording")
+        after_some_frames(page, 50)
+        page.get_by_role("button", name="Stop recording").click()
+        expect(page.get_by_role("button", name="Record")).to_be_visible()
+    stream = open_recording(tmp_path / "trial")["cam"]
+    first, last = int(stream.stamps["seq"][0]), int(stream.stamps["seq"][-1])
+    assert first < before - 25  # about fifty frames lie in a second
+    assert len(stream) == last - first + 1
+    np.testing.assert_array_equal(stream[0], pattern(first))
+
+
 def test_losses_are_shown_wherever_they_happen(page: Page, runtime: Path) -> None:
     with opened(page, cam=Pattern(), spots=Spots(source="cam")) as bench:
         expect(page.locator("[data-test=lost]")).to_have_text("0")
@@ -293,24 +319,27 @@ def test_losses_are_shown_wherever_they_happen(page: Page, runtime: Path) -> Non
 def test_the_plot_follows_the_rows(page: Page, runtime: Path) -> None:
     with opened(page, cam=Pattern(), spots=Spots(source="cam")):
         chips = page.locator(".plot .trace")
-        expect(chips).to_have_count(3)
+        expect(chips).to_have_count(1)
         expect(chips.nth(0)).to_contain_text("z[0]")
-        expect(chips.nth(0)).to_contain_text("–")  # z of row 0 is no number
-        expect(chips.nth(1).locator("b")).to_have_text(re.compile(r"^\d+$"))
-        before = int(chips.nth(1).locator("b").inner_text())
+        expect(chips.nth(0).locator("b")).to_have_text(re.compile(r"^\d+$"))
+        before = int(chips.nth(0).locator("b").inner_text())
         page.wait_for_function(
-            "n => Number(document.querySelectorAll('.trace b')[1].textContent) > n", arg=before + 20
+            "n => Number(document.querySelectorAll('.trace b')[0].textContent) > n", arg=before + 20
         )
-        page.get_by_role("button", name="Add a trace").click()
-        form = page.locator(".add-trace")
-        form.get_by_label("field").select_option("x")
-        form.get_by_role("textbox", name="bead").fill("2")
-        form.get_by_role("button", name="Add").click()
-        expect(chips).to_have_count(4)
-        expect(chips.nth(3).locator("b")).to_have_text(str(SPOTS[2][0]))
-        page.get_by_role("button", name="Remove spots z[0]").click()
+        for field, bead, value in (("x", 2, str(SPOTS[2][0])), ("z", 2, "–")):
+            page.get_by_role("button", name="Add a trace").click()
+            form = page.locator(".add-trace")
+            form.get_by_label("field").select_option(field)
+            form.get_by_role("textbox", name="bead").fill(str(bead))
+            form.get_by_role("button", name="Add").click()
+            expect(chips.last).to_contain_text(f"{field}[{bead}]")
+            expect(chips.last.locator("b")).to_have_text(value)
         expect(chips).to_have_count(3)
-        expect(chips.nth(0)).to_contain_text("z[1]")
+        page.get_by_role("button", name="Remove spots z[0]").click()
+        expect(chips).to_have_count(2)
+        expect(chips.nth(0)).to_contain_text("x[2]")
+        page.reload()
+        expect(chips).to_have_count(2)  # what was chosen is remembered
 
 
 def test_a_node_that_dies_is_shown_and_the_others_go_on(page: Page, runtime: Path) -> None:

@@ -209,7 +209,7 @@ function look(traces: Trace[], units: string[], seconds: number): Omit<uPlot.Opt
 const vertical = (_: uPlot, lo: number | null, hi: number | null): uPlot.Range.MinMax =>
   lo === null || hi === null ? [0, 1] : uPlot.rangeNum(lo, hi, 0.1, true);
 
-/** What is worth plotting when nothing was chosen: the heights of the first beads, or the like. */
+/** What is worth plotting when nothing was chosen: the height of the first bead, or the like. */
 function firstTraces(streams: Record<string, StreamInfo>, unfit: string[]): Trace[] {
   const found = Object.entries(streams).sort(
     ([, a], [, b]) => Number(Boolean(b.meta.overlay)) - Number(Boolean(a.meta.overlay)),
@@ -218,5 +218,5 @@ function firstTraces(streams: Record<string, StreamInfo>, unfit: string[]): Trac
   const [stream, info] = found;
   const fit = info.columns.filter((c) => c !== info.meta.overlay?.label && !unfit.includes(c));
   const field = fit.includes("z") ? "z" : fit[0];
-  return field ? [0, 1, 2].map((row) => ({ stream, field, row })) : [];
+  return field ? [{ stream, field, row: 0 }] : [];
 }
