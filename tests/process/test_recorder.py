@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from marey import Lab, Session
+from marey import Block, Frame, Lab, Processor, Session
 from marey.cameras.replay import Replay
 from marey.errors import ActionError, MareyError, NodeError, RecordingError
 from marey.recording import RecordedItem, RecordedStream, RecordingWriter, open_recording
@@ -91,6 +91,39 @@ def test_a_film_is_recorded_bit_for_bit(tmp_path: Path) -> None:
     assert told["settings"]["rec"]["chunk"] == 0.25
     assert told["ledger"]["streams"]["cam"]["published"] == 400
     assert told["streams"] == {"cam": {"items": 400, "lost": 0}}
+
+
+class Mean(Processor):
+    """The mean of each frame, and as many zeros behind it as its seq modulo 3."""
+
+    row = np.dtype([("mean", "f8")])
+
+    def process(self, frame: Frame | Block) -> np.ndarray:
+        rows = np.zeros(1 + frame.seq % 3, self.row)
+        rows["mean"][0] = frame.data.mean()
+        return rows
+
+
+def test_results_are_recorded_beside_their_frames(tmp_path: Path) -> None:
+    Session(
+        "bench",
+        cam=Replay(path=film(tmp_path, 100), lossless=True),
+        mean=Mean(source="cam"),
+        rec=Recorder(folder=str(tmp_path / "data"), autostart=True),
+    ).run()
+    (run,) = (tmp_path / "data").iterdir()
+    rec = open_recording(run)
+    assert sorted(rec.streams) == ["cam", "mean"]
+    frames, means = rec["cam"], rec["mean"]
+    assert (len(frames), len(means), means.gaps) == (100, 100, [])
+    for one in means:
+        assert one.source_seq is not None
+        frame = frames.by_seq(one.source_seq)
+        assert frame is not None
+        assert one.data["mean"].tolist() == [frame.data.mean()] + [0.0] * (one.source_seq % 3)
+        assert (one.host_time, one.mono_time) == (frame.host_time, frame.mono_time)
+    table = means.to_pandas()
+    assert table[table["mean"] > 0]["source_seq"].tolist() == list(range(1, 100))
 
 
 def test_it_starts_and_stops_when_asked(tmp_path: Path) -> None:

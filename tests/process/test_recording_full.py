@@ -6,14 +6,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import zarr
 from zarr.core.sync import cleanup_resources
 
+from marey import Session
+from marey.cameras.replay import Replay
 from marey.errors import RecordingError
 from marey.recording import RecordedItem, RecordingWriter, open_recording
+from marey.sinks.recorder import Recorder
 from marey.stream import STAMP, Spec
 
 SPEC = Spec((256, 256), np.dtype("u1"))
@@ -96,6 +100,41 @@ def test_a_disk_that_is_full_from_the_start_is_one_error(small_disk: Path) -> No
     (small_disk / "ballast").write_bytes(bytes(8 * 2**20 - 2**16))
     with pytest.raises(RecordingError, match=r"no recording can be made there .*No space left"):
         RecordingWriter.create(small_disk, "run")
+
+
+@pytest.mark.parametrize("when_full", ["stop", "go on"])
+def test_a_recorder_on_a_full_disk_says_so_and_does_as_it_is_set(
+    tmp_path: Path, small_disk: Path, runtime: Path, when_full: Literal["stop", "go on"]
+) -> None:
+    with RecordingWriter.create(tmp_path, "film") as film:
+        film.add_stream("cam", SPEC)
+        fill(film, 0, 251)
+    session = Session(
+        "bench",
+        cam=Replay(path=str(film.path), rate=500, loop=True),
+        rec=Recorder(sources=["cam"], folder=str(small_disk), chunk=1, when_full=when_full),
+    )
+    with session.running() as lab, lab.events() as events:
+        path = lab.rec.start()["path"]
+        told = next(
+            e.data["text"] for e in events if e.kind == "log" and "disk full" in str(e.data)
+        )
+        assert path in told
+        if when_full == "go on":
+            assert lab.rec.get("recording") is True
+            lost = lab.rec.stop()["lost"]["cam"]
+        else:
+            with lab.cam.every() as reader:  # frames go on; the recording is closed between two
+                while lab.rec.get("recording"):
+                    reader.read()
+            lost = 1
+    rec = open_recording(path)
+    gaps = rec["cam"].gaps
+    assert rec.complete
+    assert ("disk full" in rec.metadata.get("ended_because", "")) == (when_full == "stop")
+    assert {gap.cause for gap in gaps} == {"disk full"}
+    assert sum(len(gap.lost) for gap in gaps) == lost > 0
+    assert len(rec["cam"]) > 50
 
 
 def test_a_limit_on_the_size_of_files_is_told_like_a_full_disk(tmp_path: Path) -> None:

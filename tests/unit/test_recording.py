@@ -108,7 +108,6 @@ ROW = np.dtype(
         ("name", "U3"),
         ("ok", "?"),
         ("phase", "c8"),
-        ("when", "M8[ns]"),
         ("big", ">i2"),
         ("a/b..", "u1"),
         ("zarr.json", "u1"),
@@ -125,7 +124,6 @@ def some_rows(count: int, seed: int) -> NDArray[Any]:
     rows["label"], rows["name"] = b"ab", "é"
     rows["ok"] = rows["bead"] > 50
     rows["phase"] = 1j * rows["z"]
-    rows["when"] = rng.integers(0, 2**60, count).astype("M8[ns]")
     return rows
 
 

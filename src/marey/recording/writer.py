@@ -162,13 +162,8 @@ class RecordingWriter:
         """Make room for a stream; one that the recording has already is gone on with.
 
         Raises:
-            RecordingError: its type cannot be recorded, differs from that of the recorded
-                stream of this name, or the disk refuses.
+            RecordingError: it differs from the recorded stream of this name, or the disk refuses.
         """
-        if Spec.from_json(spec.to_json()).dtype != spec.dtype:
-            raise RecordingError(
-                f"{name}: found a dtype with padding ({spec.dtype}), expected one without"
-            )
         if name in self.streams:
             known = self.streams[name].spec
             if (known.shape, known.dtype) != (spec.shape, spec.dtype):

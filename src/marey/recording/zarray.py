@@ -24,12 +24,10 @@ _FILL: dict[str, Any] = {"b": False, "i": 0, "u": 0, "f": 0.0, "c": [0.0, 0.0]}
 def stored(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """How elements of a type are stored: a core type of Zarr and further axes.
 
-    Arrays inside a field become further axes, times become int64, and what Zarr's core does not
-    know (text, bytes, nested records) becomes an axis of uint8.
+    Arrays inside a field become further axes, and what Zarr's core does not know (text, bytes,
+    nested records) becomes an axis of uint8.
     """
     base, shape = dtype.subdtype or (dtype, ())
-    if base.kind in "mM":
-        return np.dtype("i8").newbyteorder(base.byteorder), shape
     if f"{base.kind}{base.itemsize}" in _NAMES:
         return base, shape
     return np.dtype("u1"), (*shape, base.itemsize)

@@ -253,7 +253,6 @@ class Recorder(Sink):
         writer = self._writer
         assert writer is not None
         self._writer = self._backlog = None
-        self.recording = False
         self._remember("")
         told = {
             "path": self.path,
@@ -261,7 +260,10 @@ class Recorder(Sink):
             "lost": {name: stream.lost for name, stream in writer.streams.items()},
             "bytes": writer.nbytes,
         }
-        self._finish(writer, reason)
+        try:
+            self._finish(writer, reason)
+        finally:
+            self.recording = False  # who sees this finds the recording closed
         self.log.info("recorded %d items to %s", writer.items, self.path)
         return told
 
@@ -315,7 +317,7 @@ class Recorder(Sink):
     def _ask_settings(self) -> dict[str, Any]:
         """The settings of all nodes, as far as they tell them at once."""
         found = {self.name: self.model_dump(mode="json")}
-        asker = Asker(self.lab.folder)
+        asker = Asker(self.lab.folder, who=self.name)
         try:
             for node in self.lab.nodes:
                 if node == self.name:
