@@ -9,13 +9,13 @@ import threading
 from pathlib import Path
 
 import pytest
+from support.nodes import Keep, Motor, Sum, Ticker, Truthful
+from support.waiting import eventually, kept
 
 import marey
 from marey import Session
 from marey.errors import NodeError, NodeFailed, SessionError
 from marey.lab import sessions
-from support.nodes import Keep, Motor, Sum, Ticker, Truthful
-from support.waiting import eventually, kept
 
 
 def test_a_session_starts_runs_and_leaves_nothing(runtime: Path, tmp_path: Path) -> None:
@@ -113,7 +113,9 @@ def test_a_missing_side_stream_is_named_at_once(runtime: Path, tmp_path: Path) -
         ({"cam": 3}, "cam: found int, expected a node"),
     ],
 )
-def test_wrong_wiring_is_refused_before_any_start(nodes: dict[str, object], says: str) -> None:
+def test_wrong_wiring_is_refused_before_anything_starts(
+    nodes: dict[str, object], says: str
+) -> None:
     with pytest.raises(SessionError) as caught:
         Session("bench", **nodes)  # type: ignore[arg-type]
     assert says in str(caught.value)

@@ -103,7 +103,7 @@ class Ticker(Camera):
         self._tell("open")
         if self.width == 13:
             raise ValueError("no sensor is 13 pixels wide")
-        if self.opening and happens(self.once):
+        if self.opening:
             fail(self.opening)
         self._due = time.monotonic()
 

@@ -45,6 +45,7 @@ class Worker:
         self.folder = Path(config["folder"])
         self.server = Server(self.folder, self.name, lifeline=sys.stdin.fileno())
         self.stopping = False
+        self.opening = False
         self.going = False
         self.attached = False
         self.node: Node | None = None
@@ -68,10 +69,17 @@ class Worker:
         self.server.close()
         return EXIT_FAILED if failed else 0
 
-    def stop(self, signum: int = 0, frame: FrameType | None = None) -> None:
+    def stop(self) -> None:
         """End the loop after the present item."""
         self.stopping = True
         self.server.bell.ring()
+
+    def terminate(self, signum: int, frame: FrameType | None) -> None:
+        """SIGTERM: as `stop`, but `open`, which may take long, is broken off."""
+        self.stop()
+        if self.opening:
+            self.opening = False
+            raise Ended
 
     # ------------------------------------------------------------ life
 
@@ -86,7 +94,10 @@ class Worker:
         node._name = self.name
         lab = node._lab = Lab(self.config["session"], self.folder, reader=self.name)
         self.node = node
-        node.open()
+        self.opening = True
+        if not self.stopping:
+            node.open()
+        self.opening = False
         self.step = step_for(node)(node, self.folder, self.server.bell, self.server.tell)
         obedience = Obedience(node, self.step, self.server.tell, self._tell_error)
         self.obedience = obedience
@@ -158,7 +169,7 @@ class Worker:
         assert self.step is not None
         assert self.obedience is not None
         match pending.request.verb:
-            case "attach" if not self.attached:
+            case "attach" if not self.attached and self.obedience.opened:
                 self.attached = True
                 self.step.attach(pending.request.args["streams"])
                 self._tell_state("ready")
@@ -207,7 +218,7 @@ def main() -> int:
     sys.path[:] = config["path"]
     sys.argv[:] = config["argv"]
     worker = Worker(config)
-    signal.signal(signal.SIGTERM, worker.stop)
+    signal.signal(signal.SIGTERM, worker.terminate)
     logging.getLogger("marey").setLevel(logging.INFO)
     logging.getLogger().addHandler(_Forward(worker.server))
     return worker.run()

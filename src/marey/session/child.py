@@ -65,6 +65,8 @@ class Child:
         """Whether the process has said why it fails."""
         self.leaving = False
         """Whether it has been asked to stop and will not be started anew."""
+        self.condemned = False
+        """Whether it was killed because it did not get on."""
         self.dismissed = False
         """Whether the supervisor ended it on purpose, and its exit code tells nothing."""
         self.entry = ""
@@ -102,7 +104,7 @@ class Child:
         self._started = self._moved = time.monotonic()
         self._beats = -1
         self.due = None
-        self.reported = self.dismissed = False
+        self.reported = self.dismissed = self.condemned = False
         self.line = line
         config = {
             "session": session,

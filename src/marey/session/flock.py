@@ -131,8 +131,7 @@ class Flock:
             self.spawn(child)
         elif self.phase == "running" and not child.leaving and (late := child.overdue()):
             self._incident("hung", child.name, late)
-            child.error = late
-            child.state = "failed"  # until its end has been seen
+            child.error, child.condemned = late, True
             child.kill()
 
     def _has_ended(self, child: Child, code: int) -> None:
@@ -142,7 +141,7 @@ class Flock:
         if code == 0 and child.state in ("ended", "stopped"):
             return
         if not child.reported:
-            if child.state != "failed":
+            if not child.condemned:
                 child.error = f"{child.name}: {describe_exit(code)}"
             data = {"text": child.error, "trace": ""}
             self.publish(Event(kind="error", node=child.name, data=data))
@@ -150,9 +149,16 @@ class Flock:
             child.state = "failed"
             raise NodeError(child.error)
         self._incident("died", child.name, child.error)
-        if not child.leaving and child.settings["restart"] != "never":
+        # One that came to its end and then failed to close has nothing left to do.
+        again = child.state != "ended" and not child.leaving
+        if again and child.settings["restart"] != "never":
             self._tell_state(child, delay=child.schedule())
-            return
+        else:
+            self.give_up(child)
+
+    def give_up(self, child: Child) -> None:
+        """Do not start a node anew that has died."""
+        child.due = None
         child.state = "failed"
         self.failed = self.failed or child.error
         self.end_streams(child)
@@ -192,7 +198,7 @@ class Flock:
 
     def _changed_state(self, child: Child, data: dict[str, Any]) -> bool:
         state = data["state"]
-        if state not in _TOLD or child.pid is None or child.state == "failed":
+        if state not in _TOLD or child.pid is None or child.condemned:
             return False
         if state == "stopped" and child.state == "ended":
             return False

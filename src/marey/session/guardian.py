@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,17 +21,15 @@ class Guardian:
 
     Args:
         folder: the session's runtime folder.
+        tell: told how another process knows the guard (pid and start time), whenever it is
+            started.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tell: Callable[[str], None]) -> None:
         self._folder = folder
+        self._tell_of = tell
         self._entries: list[str] = []
         self._process = self._start()
-
-    @property
-    def entry(self) -> str:
-        """How another process knows the guard: its pid and start time."""
-        return entry_of(self._process.pid)
 
     def add(self, pid: int) -> str:
         """Tell it of a node's process; returns the entry by which to take it back."""
@@ -65,12 +64,14 @@ class Guardian:
             self._process.wait()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-I", "-S", guard.__file__, str(self._folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
         )
+        self._tell_of(entry_of(process.pid))
+        return process
 
     def _tell(self, line: str) -> None:
         assert self._process.stdin is not None

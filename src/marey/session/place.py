@@ -42,6 +42,7 @@ def claim(name: str, nodes: dict[str, dict[str, Any]]) -> tuple[str, Path]:
             shutil.rmtree(left, ignore_errors=True)
     made = root / _unseen()
     made.mkdir(mode=0o700)
+    facts = {"name": name, "owner": self_owner(), "nodes": nodes, "started": time.time()}
     try:
         for number in range(1, 1000):
             candidate = name if number == 1 else f"{name[:28]}-{number}"
@@ -49,7 +50,7 @@ def claim(name: str, nodes: dict[str, dict[str, Any]]) -> tuple[str, Path]:
             _check_length(folder, nodes)
             if _is_stale(folder):
                 _clear(folder)
-            write_session(made, candidate, nodes)
+            _write(made, {**facts, "name": candidate})
             try:
                 made.rename(folder)
             except OSError as error:
@@ -63,24 +64,14 @@ def claim(name: str, nodes: dict[str, dict[str, Any]]) -> tuple[str, Path]:
     raise SessionError(f"session '{name}': a thousand of that name are running")
 
 
-def write_session(
-    folder: Path, name: str, nodes: dict[str, dict[str, Any]], guarded_by: str = ""
-) -> None:
-    """Tell who runs here.
+def tell_guard(folder: Path, guard: str) -> None:
+    """Note in a session's file who guards it: pid and start time."""
+    facts = read_session(folder)
+    if facts is not None:
+        _write(folder, facts | {"guard": guard})
 
-    Args:
-        folder: the session's folder.
-        name: the session's name.
-        nodes: its nodes, each with `kind` and `role`.
-        guarded_by: pid and start time of its guard, once there is one.
-    """
-    facts = {
-        "name": name,
-        "owner": self_owner(),
-        "nodes": nodes,
-        "started": time.time(),
-        "guard": guarded_by,
-    }
+
+def _write(folder: Path, facts: dict[str, Any]) -> None:
     temporary = folder / (SESSION_FILE + ".new")
     temporary.write_text(json.dumps(facts))
     temporary.rename(folder / SESSION_FILE)

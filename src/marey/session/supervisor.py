@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from marey.session.agreement import Agreement
 from marey.session.child import Child
 from marey.session.flock import Flock, in_role
 from marey.session.guardian import Guardian
-from marey.session.place import claim, give_up, write_session
+from marey.session.place import claim, give_up, tell_guard
 from marey.session.post import Post
 from marey.session.session import Session
 from marey.session.wiring import missing_source, reads_nothing
@@ -107,13 +108,12 @@ class Supervisor:
         with ExitStack() as stack:
             self.name, self.folder = claim(self.session.name, nodes)
             try:
-                guardian = Guardian(self.folder)
+                guardian = Guardian(self.folder, partial(tell_guard, self.folder))
             except BaseException:
                 give_up(self.folder)
                 raise
             stack.callback(guardian.done)
             stack.callback(give_up, self.folder)
-            write_session(self.folder, self.name, nodes, guardian.entry)
             self._post = Post(self.folder)
             stack.callback(self._post.close)
             stack.callback(self._tell_state, "stopped")
@@ -132,24 +132,17 @@ class Supervisor:
 
     def _start_all(self) -> None:
         children = self._children.values()
-        for child in children:
-            if self._stopping.is_set():
-                return
-            self._flock.spawn(child)
-        self._until(*children, left="starting")
-        for child in children:
-            self._flock.attach(child)
-        self._until(*children, left="opened")
+        self._each(children, self._flock.spawn, left="starting")
+        self._each(children, self._flock.attach, left="opened")
         # Sinks before processors before devices before cameras: all see the first frame.
         for role in _ORDER:
-            group = in_role(children, role)
-            for child in group:
-                if not self._stopping.is_set():
-                    self._flock.go(child)
-            self._until(*group, left="ready")
+            self._each(in_role(children, role), self._flock.go, left="ready")
 
-    def _until(self, *children: Child, left: str) -> None:
-        """Wait until these have left a state."""
+    def _each(self, children: Collection[Child], do: Callable[[Child], None], left: str) -> None:
+        """Do something with each of these, and wait until they have left a state."""
+        for child in children:
+            if not self._stopping.is_set():
+                do(child)
         while any(c.state == left for c in children) and not self._stopping.is_set():
             self._tick()
             streams = {c.name: c.streams for c in self._children.values() if c.state != "starting"}
@@ -271,7 +264,9 @@ class Supervisor:
     def _end(self, children: list[Child]) -> None:
         """Ask to stop, then tell, then kill."""
         for child in children:
-            child.leaving, child.due = True, None
+            child.leaving = True
+            if child.due is not None:
+                self._flock.give_up(child)
             if child.pid is None:
                 continue
             if child.state == "starting" or child.line is None:
@@ -290,7 +285,7 @@ class Supervisor:
                 continue
             if not child.dismissed:
                 child.error = f"{child.name}: did not stop within {patience:g} s and was killed"
-                child.reported = True
+                child.condemned = True
             child.kill()
         self._reap(left, _CLOSE)
 
