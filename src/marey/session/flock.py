@@ -168,12 +168,8 @@ class Flock:
 
     def _take(self, event: Event) -> None:
         child = self.children.get(event.node)
-        if child is None:
-            if event.node == "session" and event.kind == "log":
-                self.publish(event)
-            return
         try:
-            if self._heed(child, event):
+            if child is not None and self._heed(child, event):
                 self.publish(event)
         except (KeyError, TypeError, ValueError) as error:
             log.warning("%s: told something odd: %s: %s", event.node, type(error).__name__, error)

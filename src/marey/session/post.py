@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import time
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from marey.command import (
     events_address,
     inbox_address,
 )
+
+log = logging.getLogger("marey.session")
 
 _AT_A_TIME = 1000  # of anything, so that a flood of one kind does not hide the others
 _LINES = 10_000  # of output that wait; a node that writes more loses some
@@ -80,8 +83,7 @@ class Post:
             try:
                 yield Event.model_validate_json(parts[-1])
             except ValidationError as error:
-                text = f"something that is no event came in: {error.errors()[0]['msg']}"
-                yield Event(kind="log", node="session", data={"level": "warning", "text": text})
+                log.warning("something that is no event came in: %s", error.errors()[0]["msg"])
 
     def last_words(self) -> Iterator[Event]:
         """What came from a process before it ended."""
@@ -111,9 +113,8 @@ class Post:
                 break
             yield Event(kind="log", node=node, data={"level": "stderr", "text": text})
         if self._lost_lines:
-            text = f"{self._lost_lines} lines of output were dropped: too many at once"
+            log.warning("%d lines of output were dropped: too many at once", self._lost_lines)
             self._lost_lines = 0
-            yield Event(kind="log", node="session", data={"level": "warning", "text": text})
 
     def publish(self, event: Event) -> None:
         """Tell an event to everybody who listens."""
