@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import zmq
-from support.nodes import Keep, Motor, Sum, Ticker
-from support.waiting import eventually, kept
 
 import marey
 from marey import Lab, Session
 from marey.command import Asker, Event, command_address, events_address, inbox_address
 from marey.errors import ActionError, NoAnswer, NodeMissing, SessionError, SettingError
+from support.nodes import Keep, Motor, Sum, Ticker
+from support.waiting import eventually, kept
 
 
 @pytest.fixture

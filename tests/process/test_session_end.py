@@ -8,11 +8,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.nodes import Flood, Keep, Motor, Newest, Spawner, Sum, Ticker, Wrong
-from support.waiting import eventually, kept
 
 from marey import Session
 from marey.errors import NodeFailed
+from support.nodes import Flood, Keep, Motor, Newest, Spawner, Sum, Ticker, Wrong
+from support.waiting import eventually, kept
 
 
 def test_close_runs_after_an_exception(runtime: Path, tmp_path: Path) -> None:

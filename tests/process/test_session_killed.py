@@ -15,12 +15,12 @@ from typing import Any
 
 import psutil
 import pytest
-from support.nodes import Keep, Motor, Sum, Ticker
-from support.waiting import eventually, kept
 
 import marey
 from marey import Lab, Session
 from marey.lab import read_session
+from support.nodes import Keep, Motor, Sum, Ticker
+from support.waiting import eventually, kept
 
 SCRIPT = """
     import sys

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.waiting import eventually, kept
 
 import marey
 from marey.lab import sessions
+from support.waiting import eventually, kept
 
 SCRIPT = """
     import json, sys
@@ -68,7 +68,7 @@ def test_a_signal_is_an_orderly_stop(runtime: Path, tmp_path: Path, number: int)
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, "")
-    published = eval(out)  # noqa: S307 - our own line of JSON
+    published = eval(out)
     for stream, count in published.items():
         assert [i["seq"] for i in kept(tmp_path / "kept", stream)] == list(range(count))
     assert published["sums"] == published["cam"]
@@ -152,7 +152,7 @@ def test_ctrl_c_of_a_terminal_reaches_only_the_supervisor(runtime: Path, tmp_pat
     os.close(terminal)
     os.close(controller)
     assert (process.returncode, err) == (0, "")
-    published = eval(out)  # noqa: S307 - our own line of JSON
+    published = eval(out)
     assert len(kept(tmp_path / "kept", "cam")) == published["cam"]
 
 

@@ -9,13 +9,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from support.nodes import Keep, Motor, Sum, Ticker, Truthful
-from support.waiting import eventually, kept
 
 import marey
 from marey import Session
 from marey.errors import NodeError, NodeFailed, SessionError
 from marey.lab import sessions
+from support.nodes import Keep, Motor, Sum, Ticker, Truthful
+from support.waiting import eventually, kept
 
 
 def test_a_session_starts_runs_and_leaves_nothing(runtime: Path, tmp_path: Path) -> None:
