@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
+from marey.command import Listener
+from marey.errors import SessionError
 from marey.lab import Lab
 from marey.sinks.web.view import hide
 
@@ -83,26 +85,36 @@ class Events:
         return [event for event in self._kept if event["number"] > heard]
 
     def _listen(self) -> None:
-        with self._lab.events() as events:
-            while not self._ending.is_set():
-                event = events.next(_WAIT)
-                if event is None or event.kind == "alive":
-                    continue
-                with self._lock:
-                    self._count += 1
-                    told = {
-                        "id": f"{self._life}-{self._count}",
-                        "number": self._count,
-                        "kind": event.kind,
-                        "node": event.node,
-                        "time": event.time / 1e9,
-                        "data": hide(event.data),
-                    }
-                    # Progress is worth nothing once it is over.
-                    if event.kind != "progress":
-                        self._kept.append(told)
-                    if self._queues and self._loop is not None and not self._ending.is_set():
-                        self._loop.call_soon_threadsafe(self._tell, told)
+        while not self._ending.is_set():
+            try:
+                with self._lab.events() as events:
+                    self._keep(events)
+            except SessionError:  # its supervisor is not there yet, or any more
+                self._ending.wait(_WAIT)
+
+    def _keep(self, events: Listener) -> None:
+        while not self._ending.is_set():
+            event = events.next(_WAIT)
+            if event is None and events.over:
+                self._ending.wait(_WAIT)
+                return
+            if event is None or event.kind == "alive":
+                continue
+            with self._lock:
+                self._count += 1
+                told = {
+                    "id": f"{self._life}-{self._count}",
+                    "number": self._count,
+                    "kind": event.kind,
+                    "node": event.node,
+                    "time": event.time / 1e9,
+                    "data": hide(event.data),
+                }
+                # Progress is worth nothing once it is over.
+                if event.kind != "progress":
+                    self._kept.append(told)
+                if self._queues and self._loop is not None and not self._ending.is_set():
+                    self._loop.call_soon_threadsafe(self._tell, told)
 
     def _tell(self, told: Told) -> None:
         for queue in list(self._queues):
