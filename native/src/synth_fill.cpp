@@ -36,8 +36,10 @@ void fill_uniform(T *out, std::size_t count, std::uint64_t seed, std::uint64_t k
             const std::uint64_t bits = random.next();
             std::memcpy(out + i, &bits, 8);
         }
-        const std::uint64_t bits = random.next();
-        std::memcpy(out + i, &bits, (count - i) * sizeof(T));
+        if (i < count) {
+            const std::uint64_t bits = random.next();
+            std::memcpy(out + i, &bits, (count - i) * sizeof(T));
+        }
     }
 }
 
