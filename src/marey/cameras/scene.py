@@ -31,7 +31,8 @@ def place(count: int, shape: tuple[int, int], tile: int, random: np.random.Gener
     columns, rows = max(1, width // tile), max(1, height // tile)
     # The coarsest grid of nearly square cells that has room for all leaves most space for jitter.
     wanted = max(1, round(np.sqrt(count * width / height)))
-    if columns * rows >= count:
+    fits = columns * rows >= count
+    if fits:
         columns = max(min(columns, wanted), -(-count // rows))
         rows = -(-count // columns)
     else:
@@ -39,11 +40,12 @@ def place(count: int, shape: tuple[int, int], tile: int, random: np.random.Gener
         rows = -(-count // columns)
     cell_x, cell_y = width / columns, height / rows
     cells = random.permutation(columns * rows)[:count]
-    spare = np.maximum(0.0, (np.array([cell_x, cell_y]) - tile) / 2)
+    cell = np.array([cell_x, cell_y])
+    spare = (cell - tile).clip(min=0) / 2 if fits else cell / 4
     jitter = random.uniform(-1.0, 1.0, (count, 2)) * spare
     column, row = cells % columns, cells // columns
     corner = np.stack([column * cell_x, row * cell_y], axis=1)
-    centre = corner + np.array([cell_x, cell_y]) / 2 - 0.5  # the first pixel's centre is at 0
+    centre = corner + cell / 2 - 0.5  # the first pixel's centre is at 0
     return np.asarray(centre + jitter)
 
 
