@@ -33,9 +33,12 @@ def module_runtime() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Headless Chromium; skips where there is none."""
+    """Headless Chromium; skips where there is none.
+
+    Not for longer than a module: while it runs, so does its event loop, and others could not.
+    """
     path = shutil.which("chromium")
     if path is None:
         pytest.skip("no chromium on this machine (Debian: apt install chromium)")

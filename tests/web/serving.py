@@ -37,7 +37,9 @@ def running(**nodes: Any) -> Iterator[Place]:
     with Session("bench", **nodes).running() as lab:
         place = Place(lab.name, lab.folder, lab.web.get("url"))
         with visiting(place) as bench:
-            bench.http.get("/api/status")  # the page keeps its connection to the supervisor
+            # The supervisor, in this process, keeps what it needs for these from now on.
+            bench.http.get("/api/status")
+            bench.http.post("/api/session", json={"run": ""})
         yield place
 
 

@@ -16,7 +16,7 @@ from marey.errors import NodeError
 _CONNECTIONS = 512
 _BACKLOG = 128
 _START_S = 10.0
-_GOODBYE_S = 1  # time for answers that are under way when the server is closed
+_GOODBYE_S = 2  # time for answers that are under way when the server is closed
 
 
 def bind(node: str, host: str, port: int, preferred: int | None = None) -> socket.socket:

@@ -8,7 +8,7 @@ import time
 from marey.errors import StreamClosed
 from marey.stream import Frame, Source
 
-_LOOK_FIRST, _LOOK_LAST = 0.001, 0.01  # s between two looks at a stream, growing while it is still
+_SHORTEST, _LONGEST = 0.001, 0.02  # s between two looks at a stream, growing while it is still
 _CLOSED = 2  # state of a stream whose writer has ended in order
 
 
@@ -21,15 +21,24 @@ async def newer(source: Source, after: int | None, until: float) -> bool:
     Raises:
         StreamClosed: the stream has ended and has none.
     """
-    pause = _LOOK_FIRST
+    pause = 0.0
     while source.head == 0 or (after is not None and source.head - 1 <= after):
         if source.ring.state == _CLOSED:
             raise StreamClosed(f"stream '{source.name}': has ended")
         if time.monotonic() > until:
             return False
-        await asyncio.sleep(pause)
-        pause = min(_LOOK_LAST, pause * 1.3)
+        await asyncio.sleep(pause or _due(source))
+        pause = min(_LONGEST, max(_SHORTEST, pause * 1.3))
     return True
+
+
+def _due(source: Source) -> float:
+    """Seconds until the next item, if it comes as long after the last as that one did."""
+    published = source.stamps(2)["published"].tolist()
+    if len(published) < 2:
+        return _SHORTEST
+    due = float(2 * published[1] - published[0] - time.monotonic_ns()) / 1e9
+    return min(_LONGEST, max(_SHORTEST, due))
 
 
 async def rows_frame(source: Source, source_seq: int | None, wait: float) -> Frame | None:
@@ -49,4 +58,4 @@ async def rows_frame(source: Source, source_seq: int | None, wait: float) -> Fra
         passed = len(newest) and newest["source_seq"][0] >= source_seq
         if passed or time.monotonic() > until or source.ring.state == _CLOSED:
             return frame
-        await asyncio.sleep(2 * _LOOK_FIRST)
+        await asyncio.sleep(2 * _SHORTEST)
