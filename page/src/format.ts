@@ -38,13 +38,13 @@ export function clock(s: number): string {
   return `${hours ? `${hours}:` : ""}${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}`;
 }
 
-/** A value with about four significant digits, for read-outs. */
-export function value(v: number | null | undefined): string {
+/** A value with about so many significant digits, for read-outs. */
+export function value(v: number | null | undefined, digits = 4): string {
   if (v === null || v === undefined || !Number.isFinite(v)) return "–";
   if (Number.isInteger(v) && Math.abs(v) < 1e7) return String(v);
   const abs = Math.abs(v);
   if (abs !== 0 && (abs < 1e-3 || abs >= 1e6)) return v.toExponential(2);
-  return v.toFixed(Math.max(0, 3 - Math.floor(Math.log10(abs || 1))));
+  return v.toFixed(Math.max(0, digits - 1 - Math.floor(Math.log10(abs || 1))));
 }
 
 /** A number as it is typed: plain, without grouping. */

@@ -35,7 +35,7 @@ export function Plot() {
             <i class="dot" style={{ background: COLOURS[i % COLOURS.length] }} />
             <span title={title(trace)}>{alone ? `${trace.field}[${trace.row}]` : title(trace)}</span>
             <b class="mono" title={unitOf(streams[trace.stream], trace.field)}>
-              {value(last.value[i])}
+              {value(last.value[i], 5)}
             </b>
             <button
               class="small"

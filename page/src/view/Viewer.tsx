@@ -181,7 +181,7 @@ function Probe({ model }: { model: ViewModel }) {
   }
   return (
     <>
-      x {at.x} y {at.y} <b>{values ? values.map(value).join(" ") : "…"}</b>
+      x {at.x} y {at.y} <b>{values ? values.map((v) => value(v, 6)).join(" ") : "…"}</b>
     </>
   );
 }
