@@ -123,7 +123,7 @@ class Bench:
             dtype="u1",
             compressors=None,
             fill_value=0,
-            # Left out, zarr-python compares each chunk with zeros first, which takes most of its time.
+            # Left out, zarr-python compares each chunk with zeros, which takes most of its time.
             config={"write_empty_chunks": True},
         )
         block = np.ones((each, *CAMERA.shape), "u1")
