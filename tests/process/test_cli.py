@@ -420,6 +420,7 @@ def test_doctor_finds_and_cleans_what_a_killed_session_left(
 ) -> None:
     with running("bench.toml") as run:
         supervisor = psutil.Process(run.process.pid)
+        supervisor.suspend()  # it must not start another guard
         children = supervisor.children()
         guard = next(p for p in children if any("guard.py" in word for word in p.cmdline()))
         guard.kill()
@@ -450,3 +451,69 @@ def test_doctor_tells_what_is_installed_and_what_is_broken(
     runtime.chmod(0o700)
     assert open_to_all.code == 1
     assert re.search(r"✗ +runtime folder .*mode 755, expected .*700", open_to_all.out)
+
+
+def test_doctor_is_content_where_all_is_well(runtime: Path) -> None:
+    done = shell("doctor")
+    bad = [line for line in done.out.splitlines() if line.startswith("✗")]
+    # An installation for development may do without the page.
+    assert [line for line in bad if "web page" not in line] == []
+    assert done.code == (1 if bad else 0)
+    assert done.out.splitlines()[-1] == (f"{len(bad)} need attention" if bad else "all is fine")
+
+
+# ---------------------------------------------------------------- demo, new
+
+
+def test_demo_records_what_it_shows(runtime: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    done = shell("demo", "noise", "--for", "0.5", "--json", "--no-browser", "--folder", str(data))
+    assert done.code == 0, done.err
+    cam = done.json["streams"]["cam"]
+    told = cam["readers"]["rec"]
+    assert told["received"] + told["lost"] == cam["published"] > 0
+    with marey.open_recording(next(data.iterdir())) as recording:
+        assert len(recording["cam"]) == told["received"]
+
+
+def test_demo_tracks_beads_and_leaves_nothing(
+    runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    done = shell("demo", "--for", "1", "--json", "--no-browser")
+    assert done.code == 0, done.err
+    streams = done.json["streams"]
+    assert {"cam", "cam.truth", "tracks"} <= set(streams)
+    assert set(streams["cam"]["readers"]) == {"rec", "tracks"}
+    assert set(streams["tracks"]["readers"]) == {"rec"}
+    assert streams["cam"]["readers"]["tracks"]["received"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_recording_of_a_killed_demo_is_cleaned_up(
+    runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    with running("noise", "--no-browser", lines=2, command="demo") as run:
+        children = psutil.Process(run.process.pid).children()
+        run.process.kill()
+        psutil.wait_procs(children, timeout=30)
+        run.end()
+    left = list(scratch.glob("marey-demo-*"))
+    assert len(left) == 1
+    assert f"stale {left[0]}: " in re.sub(" +", " ", shell("doctor").out)
+    assert f"{left[0]}: removed" in shell("doctor", "--clean").out
+    assert not left[0].exists()
+
+
+def test_new_writes_a_plugin(runtime: Path, tmp_path: Path, here: Here) -> None:
+    done = here("new", "camera", "my-cam", "--into", str(tmp_path / "plugins"))
+    assert done.code == 0
+    made = tmp_path / "plugins" / "my-cam"
+    assert done.out.splitlines()[0] == str(made)
+    assert (made / "pyproject.toml").exists()
+    again = here("new", "camera", "my-cam", "--into", str(tmp_path / "plugins"))
+    assert again.code == 2
+    assert again.err == f"marey: error: {made}: exists already; choose another name or folder\n"

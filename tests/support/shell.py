@@ -60,15 +60,16 @@ class Running:
 
 
 @contextmanager
-def running(*arguments: str, lines: int = 1) -> Iterator[Running]:
+def running(*arguments: str, lines: int = 1, command: str = "run") -> Iterator[Running]:
     """`marey run ...` while the block lasts, from the moment at which its nodes run.
 
     Args:
-        arguments: what stands behind `marey run`.
+        arguments: what stands behind the command.
         lines: how many lines it says when its nodes run.
+        command: `run` or `demo`.
     """
     process = subprocess.Popen(
-        [*COMMAND, "run", *arguments],
+        [*COMMAND, command, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -9,7 +9,10 @@ from typing import Any
 from rich.console import Console
 
 from marey.cli.console import table
+from marey.cli.words import clock, words
 from marey.node.control import plain
+
+_SHOWN = 10  # incidents below a table
 
 
 def ledger_of_nodes(ledger: dict[str, Any]) -> dict[str, Any]:
@@ -70,6 +73,13 @@ def print_ledger(ledger: dict[str, Any], console: Console) -> None:
         if node["restarts"] or node["state"] == "failed":
             times = f"{node['restarts']} × restarted" if node["restarts"] else "failed"
             console.print(f"{name}: {times}: {node['error']}", style="bold red", markup=False)
+
+    incidents = ledger["incidents"]
+    if len(incidents) > _SHOWN:
+        console.print(f"{len(incidents)} incidents; the last (all: --json):")
+    for incident in incidents[-_SHOWN:]:
+        text = words(incident["what"], incident)
+        console.print(f"{clock(incident['time'])} {incident['node']}: {text}", markup=False)
 
 
 def _causes(reader: dict[str, Any]) -> str:

@@ -7,17 +7,15 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from cyclopts import Parameter
+from typing import Any, Literal
 
 from marey._native import is_alive, self_owner
-from marey.cli.run import Seconds, run_session
+from marey.cli.options import Flag, Seconds
+from marey.cli.run import run_session
 from marey.errors import SettingError
 from marey.session import Session
 from marey.stream.runtime import runtime_folder
 
-Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Scene = Literal["beads", "video", "noise"]
 
 _PREFIX = "marey-demo-"
@@ -34,7 +32,7 @@ def demo(
     port: int = 0,
     folder: Path | None = None,
     limit: str | None = None,
-    no_browser: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    no_browser: Flag = False,
 ) -> int:
     """Run a camera with a tracker, a recorder and a live page in the browser.
 

@@ -12,16 +12,16 @@ from collections import defaultdict
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import psutil
-from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
 import marey
 from marey.cli.console import console, nbytes, table
 from marey.cli.demo import stale_recordings
+from marey.cli.options import Flag
 from marey.errors import MareyError
 from marey.lab import sessions
 from marey.node.registry import kinds, load
@@ -41,7 +41,7 @@ class Finding(NamedTuple):
     fine: bool = True
 
 
-def doctor(*, clean: Annotated[bool, Parameter(negative="", show_default=False)] = False) -> int:
+def doctor(*, clean: Flag = False) -> int:
     """Tell what is installed, what is stale, what is misconfigured and what runs.
 
     Lines that begin with a cross need attention: something that marey depends on is missing, a kind
@@ -125,12 +125,13 @@ def _kinds() -> Iterator[Finding]:
 
 
 def _machine() -> Iterator[Finding]:
+    from marey.sinks.web import PAGE  # with its server, which no other command needs
+
     yield Finding("system", f"{platform.system()} {platform.release()} {platform.machine()}")
     if sys.platform == "linux":
         yield _futex()
-    page = Path(marey._native.__file__).parent / "sinks" / "page" / "index.html"
-    built = "built" if page.exists() else "not built into this installation (MAREY_PAGE=OFF)"
-    yield Finding("web page", built, page.exists())
+    built = (PAGE / "index.html").exists()
+    yield Finding("web page", str(PAGE) if built else "missing: built with MAREY_PAGE=OFF", built)
     try:
         folder = runtime_folder()
     except (MareyError, OSError) as error:

@@ -12,14 +12,13 @@ from rich.markup import escape
 
 from marey.cli.account import print_json
 from marey.cli.console import console, table
+from marey.cli.options import Flag, Word
 from marey.cli.schema import default_of, range_of, type_of
 from marey.errors import NodeError
 from marey.node import Node
 from marey.node.control import describe_class, extra, role
 from marey.node.registry import kinds as registered
 from marey.node.registry import load
-
-Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 _ORDER = ("camera", "device", "processor", "sink", "node", "")
 _APPLY = {
@@ -30,7 +29,7 @@ _APPLY = {
 
 
 def kinds(
-    kind: Annotated[str, Parameter(show_default=False)] = "",
+    kind: Word = "",
     /,
     *,
     all_: Annotated[bool, Parameter(name="--all", negative="", show_default=False)] = False,

@@ -12,13 +12,11 @@ from cyclopts import Parameter
 
 from marey.cli.account import ledger_of_nodes, print_json, print_ledger
 from marey.cli.console import console, show_log
+from marey.cli.options import Flag, Seconds
 from marey.errors import MareyError, NodeFailed, SettingError
 from marey.lab import attach
 from marey.node.control import extra
 from marey.session import Session
-
-Seconds = Annotated[float | None, Parameter(name="--for")]
-Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 
 def run(

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from marey._native import is_alive
 from marey.cli.account import ledger_of_nodes, print_json, print_ledger
 from marey.cli.console import console, table
+from marey.cli.options import Flag, Word
 from marey.errors import SessionError
 from marey.lab import Lab, attach, read_session
 from marey.lab import sessions as running
 from marey.stream.runtime import session_folder
-
-Flag = Annotated[bool, Parameter(negative="", show_default=False)]
-SessionName = Annotated[str, Parameter(name="SESSION", show_default=False)]
 
 _LOOK_EACH = 0.05  # s
 
@@ -44,7 +39,7 @@ def sessions(*, json: Flag = False) -> int:
     return 0
 
 
-def ledger(session: SessionName = "", /, *, json: Flag = False) -> int:
+def ledger(session: Word = "", /, *, json: Flag = False) -> int:
     """Print the account of every frame so far: made, delivered, lost where and why.
 
     Args:

@@ -11,13 +11,12 @@ from rich.markup import escape
 
 from marey.cli.account import print_json
 from marey.cli.console import console, table
+from marey.cli.options import Flag, Word
 from marey.cli.schema import is_text, toml, unit_of
 from marey.errors import ActionError, SettingError
 from marey.lab import attach
 from marey.session.session import toml_value
 from marey.session.shared import SharedSettings
-
-Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 _SESSION = "session"  # as a node: the settings of the whole session
 
@@ -25,7 +24,7 @@ _SESSION = "session"  # as a node: the settings of the whole session
 def get(
     session: str,
     node: str,
-    setting: Annotated[str, Parameter(show_default=False)] = "",
+    setting: Word = "",
     /,
     *,
     json: Flag = False,

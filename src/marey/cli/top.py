@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.text import Text
 
 from marey.cli.console import console, nbytes, seconds, table
-from marey.cli.sessions import SessionName, choose, watch
+from marey.cli.options import Flag, Word
+from marey.cli.sessions import choose, watch
 from marey.errors import MareyError, SettingError
 from marey.lab import Lab
 
@@ -22,11 +22,11 @@ _FIRST = 0.5  # s between the two looks of which the first picture is made
 
 
 def top(
-    session: SessionName = "",
+    session: Word = "",
     /,
     *,
     interval: float = 1.0,
-    once: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    once: Flag = False,
 ) -> int:
     """Watch a session: a live table of its streams, their readers and its nodes.
 
