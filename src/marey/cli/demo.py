@@ -114,7 +114,7 @@ def _camera(scene: Scene, file: Path | None) -> dict[str, dict[str, Any]]:
 
 def _buffer() -> str:
     """Memory of the camera's stream: as much as a disk that pauses asks for and the machine has."""
-    return f"{min(1024, shutil.disk_usage(runtime_folder()).free // _MIB // 4)} MiB"
+    return f"{min(512, shutil.disk_usage(runtime_folder()).free // _MIB // 4)} MiB"
 
 
 def _limit(folder: Path) -> str:
