@@ -125,7 +125,10 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     folder = sys.argv[1]
-    where = os.open(folder, os.O_RDONLY)
+    try:
+        where = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:  # the session ended while this process started
+        return
     nodes = watch(parent)
     if nodes is None:
         return

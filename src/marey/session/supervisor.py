@@ -145,6 +145,8 @@ class Supervisor:
                 do(child)
         while any(c.state == left for c in children) and not self._stopping.is_set():
             self._tick()
+            if self._stopping.is_set():  # nodes that were stopped write nothing, rightly
+                return
             streams = {c.name: c.streams for c in self._children.values() if c.state != "starting"}
             for child in self._children.values():
                 if problem := missing_source(child.name, child.node, streams) or child.overdue():
