@@ -21,6 +21,7 @@ from marey.lab import read_session
 from support import plugin
 from support.shell import COMMAND, Ended, running
 from support.shell import marey as shell
+from support.waiting import eventually
 
 Here = Callable[..., Ended]
 
@@ -169,6 +170,20 @@ def test_ctrl_c_twice_leaves_nothing(folder: Path, runtime: Path) -> None:
         done = run.end(signal.SIGINT, signal.SIGINT)
     assert done.code in (0, 1)
     assert "Traceback" not in done.err
+    assert list(runtime.iterdir()) == []
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_while_it_starts(folder: Path, runtime: Path, times: int) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "run", "bench.toml"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    eventually(lambda: (runtime / "bench").exists())
+    for _ in range(times):
+        process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert "Before the start:" in out
     assert list(runtime.iterdir()) == []
 
 
