@@ -44,7 +44,7 @@ def demo(
     noise: random pixels, to see what the machine can carry.
 
     Everything is recorded from the first frame on: into a folder that you name, or else, up to
-    4 GiB, into one that is removed at the end. Ctrl-C ends it and prints the ledger.
+    2 GiB, into one that is removed at the end. Ctrl-C ends it and prints the ledger.
 
     Args:
         scene: beads, video or noise.
@@ -118,8 +118,8 @@ def _buffer() -> str:
 
 
 def _limit(folder: Path) -> str:
-    """Greatest size of a recording that nobody asked to keep."""
-    return f"{min(4096, shutil.disk_usage(folder).free // _MIB // 4)} MiB"
+    """Greatest size of a recording that nobody asked to keep: a slow disk takes it in time."""
+    return f"{min(2048, shutil.disk_usage(folder).free // _MIB // 4)} MiB"
 
 
 def _scratch() -> Path:
