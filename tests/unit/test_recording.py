@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -384,3 +385,15 @@ def test_rows_and_frames_are_not_confused(tmp_path: Path) -> None:
     assert "cam" in repr(rec)
     assert "0 items" in repr(rec["tracks"])
     assert len(rec["tracks"].to_pandas()) == 0
+
+
+def test_a_folder_of_runs_opens_its_newest(tmp_path: Path) -> None:
+    spec = Spec((4, 4), np.dtype("u1"))
+    for n in range(2):
+        with RecordingWriter.create(tmp_path) as writer:
+            writer.add_stream("cam", spec)
+            assert writer.append("cam", item(np.full((4, 4), n, "u1"), 0))
+        os.utime(writer.path / "run.json", ns=(n, n))
+    with open_recording(tmp_path) as newest:
+        assert newest.path == writer.path
+        assert newest["cam"][0].data.max() == 1

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from marey.errors import RecordingError
-from marey.recording.layout import folder_name
+from marey.recording.layout import RUN, folder_name
 from marey.recording.run import CLOSED, read_run, stream_folders
 from marey.recording.stream import RecordedStream
 
@@ -88,11 +88,15 @@ def open_recording(path: str | Path, *, rescue: bool = False) -> Recording:
     its writer was killed: everything that was appended so far is there.
 
     Args:
-        path: the run's folder.
+        path: the run's folder, or a folder of runs, whose newest is opened.
         rescue: of a stream whose index is damaged, read what stands before the damage instead of
             raising.
 
     Raises:
         RecordingError: the folder is no recording, or damaged; says where and why.
     """
-    return Recording(Path(path), rescue=rescue)
+    path = Path(path)
+    runs = [] if (path / RUN).exists() else list(path.glob(f"*/{RUN}"))
+    if runs:
+        path = max(runs, key=lambda run: run.stat().st_mtime_ns).parent
+    return Recording(path, rescue=rescue)
