@@ -12,6 +12,8 @@ export interface Trace {
 export const COLOURS = ["#62d0e8", "#f2b648", "#8bd17c", "#e58fc1", "#f0805a", "#a9b8ff", "#cfd6dd"];
 const POINTS = 1500;
 const BARREN = 20;
+const GAP_SAMPLE = 16; // points from which the usual distance is taken
+const GAP = 6; // usual distances that make a gap
 
 export const title = (t: Trace) => `${t.stream} ${t.field}[${t.row}]`;
 export const unitOf = (info: StreamInfo | undefined, field: string) =>
@@ -58,6 +60,7 @@ export class TraceData {
     for (let i = 0; i < answer.t.length; i++) {
       // A session that was started again begins anew.
       if (this.t.length && answer.t[i]! < this.t.at(-1)!) this.clear();
+      this.breakAt(answer.t[i]!);
       this.t.push(answer.t[i]!);
       this.v.push(answer.v[i] ?? null);
     }
@@ -85,6 +88,18 @@ export class TraceData {
   /** Times relative to `now`, as the plot shows them. */
   table(now: number): uPlot.AlignedData {
     return [this.t.map((t) => t - now), this.v];
+  }
+
+  /** Where items are missing, no line is drawn: it would show what nobody measured. */
+  private breakAt(t: number): void {
+    const n = this.t.length;
+    if (n < GAP_SAMPLE) return;
+    const before = this.t[n - 1]!;
+    const usual = (before - this.t[n - GAP_SAMPLE]!) / (GAP_SAMPLE - 1);
+    if (t - before > GAP * usual) {
+      this.t.push((before + t) / 2);
+      this.v.push(null);
+    }
   }
 
   private clear(): void {
