@@ -273,6 +273,10 @@ Reader::Outcome Reader::take_latest(Item &item) {
             if (end != Outcome::nothing && ring_->head() != head) continue;
             return end;
         }
+        if (state == MAREY_REPLACED) {  // the newest of all is in the segment after this one
+            settle(&marey_losses::skipped, head - cursor_, head);
+            return Outcome::replaced;
+        }
         const std::uint64_t newest = head - 1;
         if (newest > cursor_) settle(&marey_losses::skipped, newest - cursor_, newest);
         item.seq = newest;

@@ -143,6 +143,10 @@ class ModelReader:
         account, segment = self.account, self.segment
         if segment.head <= max(account.cursor, segment.first):
             return self._ended()
+        if segment.state == "replaced":
+            account.skipped += segment.head - account.cursor
+            account.cursor = segment.head
+            return "replaced"
         newest = segment.head - 1
         account.skipped += newest - account.cursor
         account.cursor = newest

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -65,12 +67,13 @@ def child(code: str, *arguments: object) -> Iterator[Child]:
         stdout=subprocess.PIPE,
         text=True,
         bufsize=1,
+        start_new_session=True,
     )
     try:
         yield Child(process)
     finally:
-        if process.poll() is None:
-            process.kill()
+        with suppress(ProcessLookupError):  # it, and whatever it started
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         for pipe in (process.stdin, process.stdout):
             _close(pipe)

@@ -276,9 +276,7 @@ def test_readers_follow_to_another_layout(runtime: Path) -> None:
         assert [frame.seq for frame in frames] == [0, 1, 2, 3]
         assert [frame.data.shape for frame in frames] == [(64, 64)] * 3 + [(10, 20)]
         assert (frames[3].data == 0.5).all()
-        # The one that skips drains nothing.
-        assert latest.read(0).seq == 2
-        assert latest.read(0).seq == 3
+        assert latest.read(0).seq == 3  # the one that skips drains nothing
         assert Source(runtime, "cam").spec.shape == (10, 20)
         assert sorted(p.name for p in runtime.iterdir()) == [
             "cam.1.readers",
