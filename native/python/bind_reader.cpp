@@ -69,7 +69,7 @@ class PyReader {
     }
 
     void close() { reader_->leave(); }
-    bool release() { return reader_->release(); }
+    bool release(std::optional<bool> intact) { return reader_->release(intact); }
     bool ready() const { return reader_->ready(step()); }
     const Reader &core() const { return *reader_; }
     const Attached &at() const { return at_; }
@@ -126,7 +126,7 @@ void bind_reader(nb::module_ &m) {
         .def("read",
              [](PyReader &r, const std::optional<double> &timeout) { return r.read(as_ns(timeout)); },
              "timeout"_a = nb::none())
-        .def("release", &PyReader::release)
+        .def("release", &PyReader::release, "intact"_a = nb::none())
         .def("close", &PyReader::close)
         .def_prop_ro("ready", &PyReader::ready)
         .def_prop_ro("cursor", [](const PyReader &r) { return r.core().cursor(); })

@@ -180,11 +180,11 @@ void Reader::settle(std::uint64_t marey_losses::*kind, std::uint64_t n, std::uin
     set_cursor(to);
 }
 
-bool Reader::release() {
+bool Reader::release(std::optional<bool> was_intact) {
     if (in_hand_ == 0 || account_ == nullptr) return true;
     check_usable();
     const std::uint64_t n = std::exchange(in_hand_, 0);
-    const bool intact = ring_->intact(cursor_);
+    const bool intact = was_intact.value_or(ring_->intact(cursor_));
     if (intact) set_cursor(cursor_ + n);
     else settle(&marey_losses::torn, n, cursor_ + n);
     return intact;

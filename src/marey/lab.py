@@ -171,6 +171,8 @@ class Lab:
 
     def close(self) -> None:
         """Detach; the session goes on."""
+        for handle in self._handles.values():
+            handle._ring = None  # no segment stays mapped
         self._asker.close()
 
     def __enter__(self) -> Self:
@@ -232,6 +234,7 @@ class NodeHandle(Source):
     def do(
         self,
         action: str,
+        /,
         *,
         timeout: float = 10.0,
         progress: Callable[[Any], None] | None = None,
@@ -242,6 +245,7 @@ class NodeHandle(Source):
         Args:
             timeout: how long to wait for the answer, or for the next sign of progress, s.
             progress: called with [fraction, text] while a long action runs.
+            args: its arguments; for one that is called `timeout` or `progress`, use `Lab.call`.
 
         Raises:
             ActionError: no such action, an argument is refused, or the action failed.

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,8 +42,9 @@ class Reader {
     enum class Outcome { item, nothing, closed, replaced };
     // Settle the item in hand, then take the next n (fewer at the end of a closed stream).
     Outcome take(std::uint64_t n, Item &item);
-    // Settle the item in hand: it counts as received if it is still intact, else as torn.
-    bool release();
+    // Settle the item in hand: it counts as received if it is still intact, or was when its user
+    // asked, else as torn.
+    bool release(std::optional<bool> was_intact = std::nullopt);
     // Whether take would answer anything but nothing.
     bool ready(std::uint64_t n) const;
     // Prepare to sleep: the word and what it holds; ready() must be asked afterwards.

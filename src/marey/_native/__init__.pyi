@@ -116,8 +116,12 @@ class Reader:
         Raises StreamClosed when the stream has ended and all of it was read.
         """
 
-    def release(self) -> bool:
-        """Settle the item in hand: whether it was intact and hence counts as received."""
+    def release(self, intact: bool | None = None) -> bool:
+        """Settle the item in hand: whether it was intact and hence counts as received.
+
+        Who asked `valid()` when the item had been used tells by `intact` what the answer was: what
+        has happened to it since then does not matter.
+        """
 
     def close(self) -> None:
         """Settle the item in hand and leave the stream."""

@@ -146,7 +146,11 @@ class Counter(SimulatedCamera, BlockCamera):
             start, times = clock.frame, clock.take(wanted)
         n = len(times)
         frames = np.arange(start, start + n, dtype=np.uint64)
-        fill_counter(out[:n], frames)
+        if out.flags.c_contiguous:
+            fill_counter(out[:n], frames)
+        else:  # frames lie further apart in memory than they are long
+            for i in range(n):
+                fill_counter(out[i : i + 1], frames[i : i + 1])
         self._delivered += n
         stamps["device_frame"][:n] = frames & np.uint64((1 << self.counter_bits) - 1)
         stamps["device_time"][:n] = times - (clock.origin or 0)

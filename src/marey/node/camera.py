@@ -85,7 +85,8 @@ class BlockCamera(Camera):
         """Fill up to `len(out)` frames and their stamps; returns how many (0: none yet).
 
         Args:
-            out: (T, height, width ...) memory.
+            out: (T, height, width ...) memory; each frame is C-contiguous, but frames may lie
+                further apart than they are long.
             stamps: (T,) of `marey.stream.STAMP`; fill `device_frame`, `device_time`,
                 `host_time` and `mono_time`; the rest is the framework's.
 

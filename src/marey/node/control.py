@@ -193,6 +193,10 @@ def _problem(where: str, error: Any, known: Iterable[str] | None = None) -> str:
         if known is None:
             return f"{where}: there is no such setting"
         return f"{where}: {unknown(str(error['loc'][-1]), known, 'argument')}"
+    if error["type"] in ("value_error", "assertion_error"):  # what a validator of the node's said
+        message = str(error["ctx"]["error"])
+    if not error["loc"]:
+        return f"{where.rstrip('.')}: {message}"
     found = error["input"]
     shown = repr(found) if not isinstance(found, BaseModel) else type(found).__name__
     return f"{where}: found {shown[:80]}, {message.replace('input should', 'expected to')}"

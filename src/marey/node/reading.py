@@ -109,31 +109,34 @@ class ProcessorStep(ReadingStep):
         self._resumed = False
         if item.epoch != self._epoch:
             self._epoch = item.epoch
+            # The source began anew, perhaps in another shape.
             if self._reader.spec_json != self._known:
-                self._adopt(
-                    self._reader.spec_json
-                )  # the source began anew, perhaps in another shape
+                self._adopt(self._reader.spec_json)
         times = _Times.of(item)
         # What was in hand when the node died is given once more; where all its results were
         # published already, it is not made again.
-        if times.seq >= min(self._done.values()):
-            self._process(item, times)
+        intact = times.seq < min(self._done.values()) or self._process(item, times)
         if self._deliver():
-            self._reader.release()
+            self._reader.release(intact)
 
-    def _process(self, item: Frame | Block, times: _Times) -> None:
+    def _process(self, item: Frame | Block, times: _Times) -> bool:
+        """Process an item and post the results; whether it was intact until then."""
         source = self.node.source
         items = range(item.seq, times.seq + 1)
+        rows = None
         try:
             result = self.node.process(item)
-            rows = None if result is None else as_item(result, self._own.spec)
+            if result is not None:
+                rows = as_item(result, self._own.spec)
         except Exception:
-            self._report(source, items, _FAILED)
-            raise
+            # Of pixels that change under it a node may make anything, an error too.
+            if item.valid():
+                self._report(source, items, _FAILED)
+                raise
         if not item.valid():
             self._emitted.clear()
             self._report(source, items, _TORN)
-            return
+            return False
         own, stamps = self.node.name, {"host_time": times.host, "mono_time": times.mono}
         if rows is not None and times.seq >= self._done[own]:
             self._post(
@@ -146,6 +149,7 @@ class ProcessorStep(ReadingStep):
             )
         self._emitted = [e for e in self._emitted if times.seq >= self._done.get(e[0], 0)]
         self._post_emitted(source_seq=times.seq, **stamps)
+        return True
 
     def close(self, ended: bool) -> None:
         if self._reader is not None:
@@ -198,8 +202,9 @@ class SinkStep(ReadingStep):
         try:
             self.node.append(name, frame)
         except Exception:
-            self._report(name, range(frame.seq, frame.seq + 1), _FAILED)
-            raise
+            if frame.valid():
+                self._report(name, range(frame.seq, frame.seq + 1), _FAILED)
+                raise
         if not reader.release() and self.node.reads == "every":
             self._report(name, range(frame.seq, frame.seq + 1), _TORN)
 

@@ -171,7 +171,7 @@ class Flock:
         try:
             if child is not None and self._heed(child, event):
                 self.publish(event)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             log.warning("%s: told something odd: %s: %s", event.node, type(error).__name__, error)
 
     def _heed(self, child: Child, event: Event) -> bool:

@@ -32,6 +32,7 @@ def reader_account(account: dict[str, Any], head: int) -> dict[str, Any]:
     p50, p99 = quantiles(account["latency"])
     return {
         "policy": account["policy"],
+        "start": account["start"],
         "received": account["received"],
         "lost": sum(causes.values()),
         "skipped": 0 if every else account["skipped"] + account["torn"],

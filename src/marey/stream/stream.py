@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from math import ceil
+from operator import gt
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -182,4 +183,7 @@ def as_item(result: Any, spec: Spec) -> np.ndarray[Any, Any]:
         raise StreamError(f"result: found dtype {result.dtype}, expected {spec.dtype}")
     if spec.is_rows and result.ndim == 0:
         return result.reshape(1)
+    shape = result.shape
+    if len(shape) != len(spec.shape) or any(map(gt, shape, spec.shape)):
+        raise StreamError(f"result: found shape {shape}, expected at most {spec.shape}")
     return result
