@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -302,7 +303,7 @@ def check_results(file: Path) -> list[str]:
         items = kept(file, stream)
         # What was in the hands of a killed process is given once more to the one after it.
         seqs = [items[0]["seq"]]
-        for before, item in zip(items, items[1:], strict=False):
+        for before, item in itertools.pairwise(items):
             again = item["seq"] == before["seq"] and item["pid"] != before["pid"]
             if not again:
                 seqs.append(item["seq"])

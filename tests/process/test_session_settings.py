@@ -7,12 +7,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from support.nodes import Lamp, Picky, Sum, Ticker
-from support.waiting import eventually
 
 from marey import Session
 from marey.errors import ActionError, SettingError
 from marey.session import SharedSettings
+from support.nodes import Lamp, Picky, Sum, Ticker
+from support.waiting import eventually
 
 
 def test_followers_take_a_change_over_and_acknowledge_it(runtime: Path) -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, a closed terminal: every one is an orderly stop, and a second one a quick one."""
+"""Ctrl-C, SIGTERM, a closed terminal: each is an orderly stop, and a second one a quick one."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from marey.node.settings import Setting
 from marey.stream.spec import Spec
@@ -61,6 +61,7 @@ class Node(BaseModel):
     )
 
     _name: str = ""
+    _touched: set[str] = PrivateAttr(default_factory=set)  # set by the node itself, not yet told
     _lab: Lab | None = None
     _emit: Callable[[str, np.ndarray], None] | None = None
 
@@ -71,6 +72,8 @@ class Node(BaseModel):
                 f"with an underscore: self._{name}"
             )
         super().__setattr__(name, value)
+        if not name.startswith("_"):
+            self._touched.add(name)
 
     @property
     def name(self) -> str:

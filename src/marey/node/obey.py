@@ -47,6 +47,8 @@ class Obedience:
         self.opened = False
         """Whether the node's streams have been created."""
         self.long: dict[str, _Long] = {}
+        self.touched = node._touched
+        """Settings that the node changed by itself, of which nobody was told yet."""
         self._node = node
         self._step = step
         self._tell = tell
@@ -110,10 +112,13 @@ class Obedience:
     def advance(self) -> None:
         """Take each long action one step further."""
         for name in list(self.long):
-            before = control.settings_of(self._node)
             self._advance(name, self.long[name])
-            self._tell_changes(before)
         self._step.patience = _ADVANCE if self.long else PATIENCE
+
+    def tell_touched(self) -> None:
+        """Tell of settings that the node changed by itself: the next start must know them, too."""
+        self._tell_set(self.touched)
+        self.touched.clear()
 
     def close(self) -> None:
         """Break off what is under way."""
@@ -190,24 +195,17 @@ class Obedience:
         values = {name: control.plain(getattr(self._node, name)) for name in sorted(names)}
         self._tell("setting", values=values, seq=self._step.seq)
 
-    def _tell_changes(self, before: dict[str, Any]) -> None:
-        """Actions may change settings; listeners and the next start must know."""
-        after = control.settings_of(self._node)
-        values = {name: value for name, value in after.items() if value != before[name]}
-        if values:
-            self._tell("setting", values=values, seq=self._step.seq)
-
     # ------------------------------------------------------------ actions
 
     def _do(self, pending: Pending) -> None:
         name = pending.request.name
         if name in self.long:
             raise ActionError(f"{self._node.name}.{name}(): is running already")
-        before = control.settings_of(self._node)
         try:
             value = control.call(self._node, name, pending.request.args)
         finally:
-            self._tell_changes(before)
+            if self.touched:
+                self.tell_touched()
         if control.is_long(value):
             self.long[name] = _Long(pending, value)
         else:

@@ -158,6 +158,8 @@ class Worker:
                 self._answer(pending)
         if self.obedience.long:
             self.obedience.advance()
+        if self.obedience.touched:
+            self.obedience.tell_touched()
         if self.server.orphaned:
             self.stopping = True
 
