@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import subprocess
@@ -11,6 +10,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -303,7 +303,7 @@ def check_results(file: Path) -> list[str]:
         items = kept(file, stream)
         # What was in the hands of a killed process is given once more to the one after it.
         seqs = [items[0]["seq"]]
-        for before, item in itertools.pairwise(items):
+        for before, item in pairwise(items):
             again = item["seq"] == before["seq"] and item["pid"] != before["pid"]
             if not again:
                 seqs.append(item["seq"])

@@ -83,7 +83,7 @@ def test_attaching_and_detaching_costs_nothing(runtime: Path) -> None:
 
 
 def test_memory_does_not_grow_with_frames_and_commands(runtime: Path) -> None:
-    """After the first thousands, many more change nothing (a leak of one object each shows)."""
+    """After the first thousands many more change nothing; a leak of one object each would show."""
     session = Session("bench", cam=Ticker(rate=20_000), sums=Sum(source="cam"), motor=Motor())
     with session.running() as lab:
         nodes = lab.status()["nodes"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def test_pixels_and_stamps_arrive_exactly(
         assert item["shape"] == ([5, 9, 3] if colour else [5, 9])
     for name in ("device_time", "mono_time", "host_time"):
         times = [i[name] for i in items]
-        assert all(a < b for a, b in itertools.pairwise(times))
+        assert all(a < b for a, b in pairwise(times))
     # The camera's own times, not those of publication: one clock, and evenly spaced.
     offsets = {i["mono_time"] - i["device_time"] for i in items}
     assert max(offsets) - min(offsets) <= 1
