@@ -190,6 +190,11 @@ bool Reader::release(std::optional<bool> was_intact) {
     return intact;
 }
 
+void Reader::settle_before(std::uint64_t seq) {
+    check_usable();
+    if (in_hand_ == 0 && seq > cursor_) set_cursor(std::min(seq, ring_->head()));
+}
+
 // ---------------------------------------------------------------- the items
 
 // What it means that a segment in that state, read before its head, has nothing more for us.

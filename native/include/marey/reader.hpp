@@ -45,6 +45,9 @@ class Reader {
     // Settle the item in hand: it counts as received if it is still intact, or was when its user
     // asked, else as torn.
     bool release(std::optional<bool> was_intact = std::nullopt);
+    // Count what lies before an item as received: an earlier process with this account dealt with
+    // it, and was killed before it could settle it.
+    void settle_before(std::uint64_t seq);
     // Whether take would answer anything but nothing.
     bool ready(std::uint64_t n) const;
     // Prepare to sleep: the word and what it holds; ready() must be asked afterwards.

@@ -123,6 +123,13 @@ class Reader:
         has happened to it since then does not matter.
         """
 
+    def settle_before(self, seq: int) -> None:
+        """Count what lies before item `seq` as received.
+
+        For who goes on with the account of a process that had dealt with it, and was killed before
+        it could settle it.
+        """
+
     def close(self) -> None:
         """Settle the item in hand and leave the stream."""
 

@@ -82,7 +82,10 @@ class ProcessorStep(ReadingStep):
             self._reader = self._source.every(start="oldest")
         self._epoch = 0
         self._resumed = self._reader.cursor > 0
+        # What was in hand when the node was killed is given once more, unless its result had been
+        # published. Of what belongs to it beside the result, some may have been published already.
         self._done = {name: self._done_before(name) for name in self.streams}
+        self._reader.settle_before(self._done[node.name])
 
     def _done_before(self, stream: str) -> int:
         """Items before this one have results already, published before the node died."""
@@ -112,10 +115,7 @@ class ProcessorStep(ReadingStep):
             # The source began anew, perhaps in another shape.
             if self._reader.spec_json != self._known:
                 self._adopt(self._reader.spec_json)
-        times = _Times.of(item)
-        # What was in hand when the node died is given once more; where all its results were
-        # published already, it is not made again.
-        intact = times.seq < min(self._done.values()) or self._process(item, times)
+        intact = self._process(item, _Times.of(item))
         if self._deliver():
             self._reader.release(intact)
 
@@ -137,18 +137,12 @@ class ProcessorStep(ReadingStep):
             self._emitted.clear()
             self._report(source, items, _TORN)
             return False
-        own, stamps = self.node.name, {"host_time": times.host, "mono_time": times.mono}
-        if rows is not None and times.seq >= self._done[own]:
-            self._post(
-                own,
-                rows,
-                source_seq=times.seq,
-                device_frame=times.device_frame,
-                device_time=times.device_time,
-                **stamps,
-            )
+        stamps = {"source_seq": times.seq, "host_time": times.host, "mono_time": times.mono}
         self._emitted = [e for e in self._emitted if times.seq >= self._done.get(e[0], 0)]
-        self._post_emitted(source_seq=times.seq, **stamps)
+        self._post_emitted(**stamps)
+        if rows is not None:  # last, so that where it is, all is
+            device = {"device_frame": times.device_frame, "device_time": times.device_time}
+            self._post(self.node.name, rows, **stamps, **device)
         return True
 
     def close(self, ended: bool) -> None:
