@@ -49,7 +49,8 @@ class PyReader {
                     return nb::cast(Frame{at_, item.slot, item.lost_from, item.lost_to});
                 return nb::cast(Block{at_, std::move(item)});
             case Reader::Outcome::closed:
-                throw StreamFault(Fault::closed, "stream '" + at_.ring->name + "': it has ended");
+                throw StreamFault(Fault::closed, "stream '" + at_.ring->name + "': it has ended" +
+                                                     last_words(item));
             case Reader::Outcome::replaced: follow(); continue;
             case Reader::Outcome::nothing: break;
             }
@@ -79,6 +80,12 @@ class PyReader {
     // A ring that replaced another may be too short for our blocks.
     std::uint64_t step() const {
         return std::clamp<std::uint64_t>(block_, 1, at_.ring->geometry.most());
+    }
+
+    static std::string last_words(const Item &item) {
+        if (item.lost_from == item.lost_to) return "";
+        return "; items " + std::to_string(item.lost_from) + " to " +
+               std::to_string(item.lost_to - 1) + " were lost at its end";
     }
 
     void follow() {

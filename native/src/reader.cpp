@@ -235,6 +235,10 @@ Reader::Outcome Reader::take(std::uint64_t n, Item &item) {
                                             std::to_string(g.slots));
     release();
     const Outcome outcome = policy_ == Policy::every ? take_every(n, item) : take_latest(item);
+    if (outcome == Outcome::item || outcome == Outcome::closed) {
+        item.lost_from = std::exchange(lost_from_, 0);
+        item.lost_to = std::exchange(lost_to_, 0);
+    }
     if (outcome == Outcome::item) deliver(item);
     return outcome;
 }
@@ -262,11 +266,8 @@ Reader::Outcome Reader::take_every(std::uint64_t n, Item &item) {
             if (item.count == 0 || end == Outcome::nothing) return end;
         }
         item.seq = cursor_;
-        if (copy_slots(item)) break;
+        if (copy_slots(item)) return Outcome::item;
     }
-    item.lost_from = std::exchange(lost_from_, 0);
-    item.lost_to = std::exchange(lost_to_, 0);
-    return Outcome::item;
 }
 
 Reader::Outcome Reader::take_latest(Item &item) {
@@ -286,7 +287,6 @@ Reader::Outcome Reader::take_latest(Item &item) {
         if (newest > cursor_) settle(&marey_losses::skipped, newest - cursor_, newest);
         item.seq = newest;
         item.count = 1;
-        item.lost_from = item.lost_to = 0;
         if (copy_slots(item)) return Outcome::item;
         if (ring_->head() == head) return ended(state);  // its slot is being written anew
     }
@@ -309,7 +309,7 @@ void Reader::deliver(const Item &item) {
     in_hand_ = item.count;
     const std::int64_t now = mono_ns();
     set_relaxed(account_->heartbeat, now);
-    std::uint32_t &bucket = account_->latency[bucket_of(now - item.slot.stamp.published)];
+    std::uint32_t &bucket = account_->latency[bucket_of(since(now, item.slot.stamp.published))];
     set_relaxed(bucket, relaxed(bucket) + 1);
 }
 

@@ -43,6 +43,11 @@ template <class T> void store_words(T &to, const std::type_identity_t<T> &value)
     for (std::size_t i = 0; i < sizeof(T) / 8; ++i) set_relaxed(words[i], copied[i]);
 }
 
+// Between two times of which one may be anything: it wraps instead of being undefined.
+inline std::int64_t since(std::int64_t now, std::int64_t then) {
+    return static_cast<std::int64_t>(static_cast<std::uint64_t>(now) - static_cast<std::uint64_t>(then));
+}
+
 // A futex word as the waiting calls want it.
 inline std::atomic<std::uint32_t> *word(std::uint32_t &field) {
     static_assert(sizeof(std::atomic<std::uint32_t>) == sizeof(std::uint32_t));

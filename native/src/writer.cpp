@@ -196,7 +196,7 @@ void Writer::publish(std::uint64_t n, const marey_stamp *stamps, const std::uint
         if (slot.stamp.mono_time == 0) slot.stamp.mono_time = now;
         if (slot.stamp.host_time == 0) {
             if (unix_now == 0) unix_now = unix_ns();
-            slot.stamp.host_time = unix_now - (now - slot.stamp.mono_time);
+            slot.stamp.host_time = since(unix_now, since(now, slot.stamp.mono_time));
         }
         store_words(ring_->slot(head_ + i), slot);
     }

@@ -116,6 +116,8 @@ class ModelReader:
             if got != "replaced":
                 if isinstance(got, Got):
                     self.in_hand = got.count
+                if got == "closed":
+                    self.pending = range(0)  # told with the end
                 return got
             self.segment = self.stream.segment
 

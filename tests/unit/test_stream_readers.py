@@ -232,6 +232,15 @@ def test_readers_finish_what_is_left_and_then_learn_of_the_end(
             reader.read()
 
 
+def test_what_was_lost_at_the_end_is_told_with_the_end(runtime: Path, stream: Stream) -> None:
+    with Source(runtime, "cam").every() as reader:
+        write(stream, 8)
+        stream.lend(8)  # begun, never published
+        stream.close()
+        with pytest.raises(StreamClosed, match="it has ended; items 0 to 7 were lost at its end"):
+            reader.read()
+
+
 def test_a_restarted_writer_goes_on_where_the_last_ended(runtime: Path) -> None:
     reader = None
     for epoch in (1, 2, 3):

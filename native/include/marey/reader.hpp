@@ -40,7 +40,8 @@ class Reader {
     std::uint64_t cursor() const { return cursor_; }
 
     enum class Outcome { item, nothing, closed, replaced };
-    // Settle the item in hand, then take the next n (fewer at the end of a closed stream).
+    // Settle the item in hand, then take the next n (fewer at the end of a closed stream). What was
+    // lost before them, or at the end, is told in the item.
     Outcome take(std::uint64_t n, Item &item);
     // Settle the item in hand: it counts as received if it is still intact, or was when its user
     // asked, else as torn.
