@@ -29,6 +29,8 @@ class Node(BaseModel):
         ignored_types=(np.dtype, Spec),
         use_attribute_docstrings=True,
         allow_inf_nan=False,
+        # A process needs the validators of its own node only, not those of all contracts.
+        defer_build=True,
     )
 
     kind: ClassVar[str] = ""

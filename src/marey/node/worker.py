@@ -95,8 +95,9 @@ class Worker:
         lab = node._lab = Lab(self.config["session"], self.folder, reader=self.name)
         self.node = node
         self.opening = True
-        if not self.stopping:
-            node.open()
+        if self.stopping:
+            raise Ended
+        node.open()
         self.opening = False
         self.step = step_for(node)(node, self.folder, self.server.bell, self.server.tell)
         obedience = Obedience(node, self.step, self.server.tell, self._tell_error)

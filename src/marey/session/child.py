@@ -61,6 +61,8 @@ class Child:
         self.restarts = 0
         self.streams: list[str] = []
         self.due: float | None = None
+        self.done = False
+        """Whether the process has said its last word."""
         self.reported = False
         """Whether the process has said why it fails."""
         self.leaving = False
@@ -89,7 +91,12 @@ class Child:
         return self._process is not None or self.due is not None
 
     def start(
-        self, session: str, folder: Path, line: Line, output: Callable[[str, str], None]
+        self,
+        session: str,
+        folder: Path,
+        line: Line,
+        output: Callable[[str, str], None],
+        ended: Callable[[], None],
     ) -> None:
         """Start the process.
 
@@ -99,12 +106,13 @@ class Child:
             line: on which this process is told what to do.
             output: called with the node's name and each line that it writes to stdout or stderr,
                 in a thread.
+            ended: called in a thread when the process has ended.
         """
         self.state = "starting"
         self._started = self._moved = time.monotonic()
         self._beats = -1
         self.due = None
-        self.reported = self.dismissed = self.condemned = False
+        self.done = self.reported = self.dismissed = self.condemned = False
         self.line = line
         config = {
             "session": session,
@@ -128,14 +136,18 @@ class Child:
         self._process = process
         self._reader = threading.Thread(
             target=self._follow,
-            args=(process, json.dumps(config).encode() + b"\n", output),
+            args=(process, json.dumps(config).encode() + b"\n", output, ended),
             name=f"{self.name}-output",
             daemon=True,
         )
         self._reader.start()
 
     def _follow(
-        self, process: subprocess.Popen[bytes], config: bytes, output: Callable[[str, str], None]
+        self,
+        process: subprocess.Popen[bytes],
+        config: bytes,
+        output: Callable[[str, str], None],
+        ended: Callable[[], None],
     ) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -145,6 +157,8 @@ class Child:
         with process.stdout:
             while line := process.stdout.readline(_LONGEST_LINE):
                 output(self.name, line.decode(errors="replace").rstrip())
+        process.wait()
+        ended()
 
     def poll(self) -> int | None:
         """The exit code of a process that has ended; None while it runs or was none."""

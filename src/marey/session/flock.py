@@ -56,7 +56,8 @@ class Flock:
     def spawn(self, child: Child) -> None:
         """Start a node's process."""
         line = self._post.line(child.name)
-        child.start(self._session, self._folder, line, self._post.put_line)
+        post = self._post
+        child.start(self._session, self._folder, line, post.put_line, post.nudge)
         assert child.pid is not None
         child.entry = self._guardian.add(child.pid)
 
@@ -122,8 +123,9 @@ class Flock:
     def _look_after(self, child: Child) -> None:
         code = child.poll()
         if code is not None:
-            for event in self._post.last_words():  # what it said before it ended comes first
-                self._take(event)
+            if not child.done:
+                for event in self._post.last_words():  # what it said before it ended comes first
+                    self._take(event)
             self._guardian.remove(child.entry)
             child.forget()
             self._has_ended(child, code)
@@ -196,7 +198,8 @@ class Flock:
         state = data["state"]
         if state not in _TOLD or child.pid is None or child.condemned:
             return False
-        if state == "stopped" and child.state == "ended":
+        child.done = state == "stopped"
+        if child.done and child.state == "ended":
             return False
         child.state = state
         child.moved()

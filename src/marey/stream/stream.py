@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-import psutil
 
 from marey._native import Ring, Writer
 from marey.errors import StreamError, StreamTooLarge
@@ -144,7 +143,7 @@ def _check_fits(folder: Path, name: str, spec: Spec, slots: int, lossless: bool)
     if _resumable(folder, name, spec, slots, lossless):
         return  # its memory is taken already
     needed = slots * (max(64, spec.nbytes) + _SLOT_BYTES)
-    free = min(shutil.disk_usage(folder).free, psutil.virtual_memory().available)
+    free = min(shutil.disk_usage(folder).free, _available_memory())
     if needed > free:
         raise StreamTooLarge(
             f"stream '{name}': {slots} items of {spec.nbytes} bytes need {_mib(needed)}, but only "
@@ -163,6 +162,17 @@ def _resumable(folder: Path, name: str, spec: Spec, slots: int, lossless: bool) 
         and facts["lossless"] == lossless
         and facts["slots"] >= slots
     )
+
+
+def _available_memory() -> int:
+    """Bytes that can still be had without swapping."""
+    try:
+        text = Path("/proc/meminfo").read_text()
+        return 1024 * int(text.partition("MemAvailable:")[2].split()[0])
+    except (OSError, IndexError, ValueError):  # not Linux
+        import psutil  # slow to import, and needed by no other part of a node's process
+
+        return int(psutil.virtual_memory().available)
 
 
 def _mib(n: int) -> str:
