@@ -49,6 +49,8 @@ class Obedience:
         self.long: dict[str, _Long] = {}
         self.touched = node._touched
         """Settings that the node changed by itself, of which nobody was told yet."""
+        fields = type(node).model_fields
+        self._readonly = {name for name in fields if control.extra(fields[name])["readonly"]}
         self._node = node
         self._step = step
         self._tell = tell
@@ -116,9 +118,13 @@ class Obedience:
         self._step.patience = _ADVANCE if self.long else PATIENCE
 
     def tell_touched(self) -> None:
-        """Tell of settings that the node changed by itself: the next start must know them, too."""
-        self._tell_set(self.touched)
-        self.touched.clear()
+        """Tell of settings that the node changed by itself: the next start must know them, too.
+
+        What the device tells may change with every frame: it is told along with something else.
+        """
+        if self.touched - self._readonly:
+            self._tell_set(self.touched)
+            self.touched.clear()
 
     def close(self) -> None:
         """Break off what is under way."""
@@ -205,7 +211,8 @@ class Obedience:
             value = control.call(self._node, name, pending.request.args)
         finally:
             if self.touched:
-                self.tell_touched()
+                self._tell_set(self.touched)
+                self.touched.clear()
         if control.is_long(value):
             self.long[name] = _Long(pending, value)
         else:
