@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from marey import Session
+from marey import Lab, Session
 from marey.errors import ActionError, SettingError
 from marey.session import SharedSettings
 from support.nodes import Lamp, Picky, Sum, Ticker
@@ -83,6 +83,34 @@ def test_nodes_begin_with_the_values_of_the_session(runtime: Path) -> None:
         assert lab.cam.get("acquiring") is False
         assert lab.own.get("mode") == "own"  # given to the node itself
         assert lab.cam.head == 0
+
+
+def test_a_change_while_the_session_starts_is_heard_by_all(runtime: Path) -> None:
+    session = Session("bench", cam=Ticker(), slow=Ticker(opening="sleep 1"), lamp=Lamp())
+    supervisor = session._supervisor()
+    failures: list[BaseException] = []
+
+    def change() -> None:
+        try:
+            eventually(lambda: (runtime / "bench" / "session.cmd").exists())
+            with Lab("bench", runtime / "bench") as lab:
+                for i in range(30):
+                    lab.set(mode=f"m{i}")
+                eventually(lambda: lab.status()["nodes"]["slow"]["state"] == "running")
+                lab.set(mode="last")
+                for name in ("cam", "slow", "lamp"):
+                    assert lab[name].get("mode") == "last"
+                    assert lab[name].get("acquiring" if name != "lamp" else "on") is not None
+                lab.stop()
+        except BaseException as error:  # noqa: BLE001 - reported by the main thread
+            failures.append(error)
+            supervisor.stop()
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    supervisor.run(None, signals=False)
+    thread.join()
+    assert failures == []
 
 
 def test_a_node_that_was_away_hears_of_it_when_it_is_back(runtime: Path, tmp_path: Path) -> None:

@@ -128,6 +128,24 @@ def test_nohup_is_respected(runtime: Path, tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+def test_a_stopped_supervisor_goes_on_where_it_was(runtime: Path, tmp_path: Path) -> None:
+    """Ctrl-Z, and `fg` after longer than any node may be silent: none is taken for hung."""
+    with script(tmp_path, cam="hang_timeout=1.0", keep="hang_timeout=1.0") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGSTOP)
+        with marey.attach("bench") as lab:
+            head = lab.cam.head
+            eventually(lambda: lab.cam.head > head + 1500)  # 3 s; the nodes go on meanwhile
+            process.send_signal(signal.SIGCONT)
+            head = lab.cam.head
+            eventually(lambda: lab.cam.head > head + 500)
+            assert {n["restarts"] for n in lab.status()["nodes"].values()} == {0}
+            assert lab.ledger()["incidents"] == []
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+
+
 def test_ctrl_c_of_a_terminal_reaches_only_the_supervisor(runtime: Path, tmp_path: Path) -> None:
     """The key goes to the whole foreground group; nodes end in order nevertheless."""
     file = tmp_path / "session.py"

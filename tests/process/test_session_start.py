@@ -85,6 +85,19 @@ def test_a_node_that_is_not_ready_in_time_stops_the_start(runtime: Path) -> None
         Session("bench", cam=Ticker(opening="sleep 60", start_timeout=0.5)).run()
 
 
+def test_a_node_is_not_blamed_for_those_it_waits_for(runtime: Path, tmp_path: Path) -> None:
+    """Ready at once, but the camera takes longer than they were given themselves."""
+    Session(
+        "bench",
+        cam=Ticker(opening="sleep 3", frames=5),
+        quick=Ticker(frames=5, start_timeout=2.5),
+        sums=Sum(source="cam", start_timeout=2.5),
+        more=Sum(source="sums", start_timeout=2.5),
+        out=Keep(file=str(tmp_path / "out"), sources=["more"], start_timeout=2.5),
+    ).run()
+    assert [i["source_seq"] for i in kept(tmp_path / "out")] == list(range(5))
+
+
 def test_a_missing_side_stream_is_named_at_once(runtime: Path, tmp_path: Path) -> None:
     with pytest.raises(NodeError) as caught:
         Session("bench", cam=Truthful(), sums=Sum(source="cam.trth")).run()

@@ -14,6 +14,7 @@ from marey.node.base import Node
 from marey.node.steps import PATIENCE, Step, Tell
 
 _PROGRESS = 0.05  # s between two signs of progress of one action
+_TOUCHED = 0.1  # s between two tellings of settings that a node changes while frames go on
 _SIGN = 1.0  # s between two signs that an action which tells no progress is under way
 _ADVANCE = 0.01  # s between two steps of a long action while no frames come
 
@@ -51,6 +52,7 @@ class Obedience:
         """Settings that the node changed by itself, of which nobody was told yet."""
         fields = type(node).model_fields
         self._readonly = {name for name in fields if control.extra(fields[name])["readonly"]}
+        self._touched_at = -_TOUCHED
         self._node = node
         self._step = step
         self._tell = tell
@@ -117,14 +119,20 @@ class Obedience:
             self._advance(name, self.long[name])
         self._step.patience = _ADVANCE if self.long else PATIENCE
 
-    def tell_touched(self) -> None:
+    def tell_touched(self, now: bool = True) -> None:
         """Tell of settings that the node changed by itself: the next start must know them, too.
 
-        What the device tells may change with every frame: it is told along with something else.
+        Args:
+            now: False where they may change with every frame, and are told now and then; what
+                the device tells, along with something else.
         """
-        if self.touched - self._readonly:
-            self._tell_set(self.touched)
-            self.touched.clear()
+        recent = time.monotonic() - self._touched_at < _TOUCHED
+        if not now and (recent or self.touched <= self._readonly):
+            return
+        self._touched_at = time.monotonic()
+        names = set(self.touched)  # taken first: another thread of the node may add to them
+        self.touched.difference_update(names)
+        self._tell_set(names)
 
     def close(self) -> None:
         """Break off what is under way."""
@@ -211,8 +219,7 @@ class Obedience:
             value = control.call(self._node, name, pending.request.args)
         finally:
             if self.touched:
-                self._tell_set(self.touched)
-                self.touched.clear()
+                self.tell_touched()
         if control.is_long(value):
             self.long[name] = _Long(pending, value)
         else:

@@ -103,6 +103,8 @@ class Worker:
         obedience = Obedience(node, self.step, self.server.tell, self._tell_error)
         self.obedience = obedience
         self.server.at_once = lambda request: obedience.at_once(request, lab._asker.waiting)
+        if not self.step.can_open():
+            self._tell_state("waiting")
         while not self.step.can_open():
             before = rung(self.server.bell)
             self._serve()
@@ -160,7 +162,7 @@ class Worker:
         if self.obedience.long:
             self.obedience.advance()
         if self.obedience.touched:
-            self.obedience.tell_touched()
+            self.obedience.tell_touched(now=False)
         if self.server.orphaned:
             self.stopping = True
 

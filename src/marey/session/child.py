@@ -22,7 +22,15 @@ from marey.node.control import extra, role
 from marey.node.registry import kind_of, reference
 
 State = Literal[
-    "starting", "opened", "ready", "running", "restarting", "ended", "stopped", "failed"
+    "starting",
+    "waiting",
+    "opened",
+    "ready",
+    "running",
+    "restarting",
+    "ended",
+    "stopped",
+    "failed",
 ]
 
 _FIRST_DELAY, _LONGEST_DELAY, _CALM = 0.5, 30.0, 60.0  # s
@@ -206,9 +214,10 @@ class Child:
         """Why the process is to be killed, or nothing."""
         now = time.monotonic()
         starting, hang = self.settings["start_timeout"], self.settings["hang_timeout"]
-        if self.state in ("starting", "opened") and now - self._started > starting:
+        # Later on it waits for others: for the stream that it reads, for all to be ready.
+        if self.state == "starting" and now - self._started > starting:
             return f"{self.name}: not ready after {starting:g} s"
-        if self.state in ("ready", "running") and now - self._moved > hang:
+        if self.state in ("waiting", "opened", "ready", "running") and now - self._moved > hang:
             return f"{self.name}: no sign of life for {hang:g} s"
         return ""
 

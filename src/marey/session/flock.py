@@ -19,7 +19,8 @@ from marey.session.post import Post
 
 log = logging.getLogger("marey.session")
 
-_TOLD = ("opened", "ready", "running", "ended", "stopped")
+_TOLD = ("waiting", "opened", "ready", "running", "ended", "stopped")
+_PAUSE = 2.0  # s between two looks, after which signs of life may have been missed
 _DEAD = 10.0  # s that a killed process has to be gone
 
 
@@ -48,6 +49,7 @@ class Flock:
         """A death while starting ends the start."""
         self.failed = ""
         """Why the first node failed for good."""
+        self._looked = time.monotonic()
         self._session = session
         self._folder = folder
         self._post = post
@@ -71,9 +73,7 @@ class Flock:
         """Let a node that is ready begin."""
         if child.line is None:
             return
-        if child.owed:
-            child.line.tell("set", child.owed)
-            child.owed = {}
+        self._pay(child)
         child.line.tell("go")
 
     def look(self) -> None:
@@ -82,6 +82,10 @@ class Flock:
         Raises:
             NodeError: a node died while the session was starting.
         """
+        if time.monotonic() - self._looked > _PAUSE:  # we were stopped (Ctrl-Z), not the nodes
+            for child in self.children.values():
+                child.moved()
+        self._looked = time.monotonic()
         for event in self._post.events():
             self._take(event)
         for line in self._post.lines():
@@ -166,6 +170,12 @@ class Flock:
         self.end_streams(child)
         self._tell_state(child)
 
+    def _pay(self, child: Child) -> None:
+        """Tell a node what it could not hear before."""
+        if child.owed and child.line is not None:
+            child.line.tell("set", child.owed)
+            child.owed = {}
+
     # ------------------------------------------------------------ events
 
     def _take(self, event: Event) -> None:
@@ -207,6 +217,7 @@ class Flock:
             child.streams = [str(name) for name in data["streams"]]
         elif state == "running":
             child.error = ""
+            self._pay(child)
         # While all start together, each step waits for the slowest; later one goes on by itself.
         if self.phase == "running":
             if state == "opened":

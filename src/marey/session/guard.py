@@ -1,10 +1,10 @@
 """Cleans up after a supervisor that was killed: ends its nodes, removes its folder.
 
 Run as a file, without the package, so that it starts at once and needs next to nothing:
-`python -I -S guard.py FOLDER`. On stdin come lines `+PID START` and `-PID START`, and `done` at an
-orderly end. When stdin ends without `done`, or the supervisor is gone, the nodes have a moment to
-close by themselves (their own stdin has ended too), then they are killed with all that they
-started; a stopped process (SIGSTOP) dies as well.
+`python -I -S guard.py FOLDER PID`, PID being the supervisor's. On stdin come lines `+PID START` and
+`-PID START`, and `done` at an orderly end. When stdin ends without `done`, or the supervisor is
+gone, the nodes have a moment to close by themselves (their own stdin has ended too), then they are
+killed with all that they started; a stopped process (SIGSTOP) dies as well.
 """
 
 import contextlib
@@ -121,7 +121,6 @@ def watch(parent: int) -> set[tuple[int, str]] | None:
 
 def main() -> None:
     """Watch until the supervisor has ended."""
-    parent = os.getppid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     folder = sys.argv[1]
@@ -129,7 +128,7 @@ def main() -> None:
         where = os.open(folder, os.O_RDONLY)
     except FileNotFoundError:  # the session ended while this process started
         return
-    nodes = watch(parent)
+    nodes = watch(int(sys.argv[2]))
     if nodes is None:
         return
     # One that was started in the very moment of the supervisor's death was not told to us.

@@ -58,8 +58,10 @@ def claim(name: str, nodes: dict[str, dict[str, Any]]) -> tuple[str, Path]:
                     raise
                 continue
             return candidate, folder
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(made, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise SessionError(f"runtime folder {root}: cannot be used: {error}") from error
         raise
     raise SessionError(f"session '{name}': a thousand of that name are running")
 

@@ -29,6 +29,7 @@ _TERM = 1.0  # s between SIGTERM and SIGKILL
 _DRAIN = 10.0  # s without any progress after which readers are not waited for any more
 _SOURCES = ("camera", "device", "node")
 _ORDER = ("sink", "processor", "device", "camera", "node")
+_UNOPENED = ("starting", "waiting")
 _OVER = ("ended", "stopped", "failed")
 
 
@@ -132,23 +133,24 @@ class Supervisor:
 
     def _start_all(self) -> None:
         children = self._children.values()
-        self._each(children, self._flock.spawn, left="starting")
-        self._each(children, self._flock.attach, left="opened")
+        self._each(children, self._flock.spawn, *_UNOPENED)
+        self._each(children, self._flock.attach, "opened")
         # Sinks before processors before devices before cameras: all see the first frame.
         for role in _ORDER:
-            self._each(in_role(children, role), self._flock.go, left="ready")
+            self._each(in_role(children, role), self._flock.go, "ready")
 
-    def _each(self, children: Collection[Child], do: Callable[[Child], None], left: str) -> None:
-        """Do something with each of these, and wait until they have left a state."""
+    def _each(self, children: Collection[Child], do: Callable[[Child], None], *left: str) -> None:
+        """Do something with each of these, and wait until they have left these states."""
         for child in children:
             if not self._stopping.is_set():
                 do(child)
-        while any(c.state == left for c in children) and not self._stopping.is_set():
+        while any(c.state in left for c in children) and not self._stopping.is_set():
             self._tick()
             if self._stopping.is_set():  # nodes that were stopped write nothing, rightly
                 return
-            streams = {c.name: c.streams for c in self._children.values() if c.state != "starting"}
-            for child in self._children.values():
+            all_of_them = self._children.values()
+            streams = {c.name: c.streams for c in all_of_them if c.state not in _UNOPENED}
+            for child in all_of_them:
                 if problem := missing_source(child.name, child.node, streams) or child.overdue():
                     raise NodeError(problem)
 

@@ -27,7 +27,7 @@ def runtime_folder() -> Path:
     """
     given = os.environ.get("MAREY_RUNTIME_DIR")
     if given:
-        folder = Path(given)
+        folder = Path(given).absolute()
     elif sys.platform == "linux" and os.access("/dev/shm", os.W_OK):
         folder = Path(f"/dev/shm/marey-{os.getuid()}")
     else:
