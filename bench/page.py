@@ -7,6 +7,7 @@ session: what a desk with a screen shows is faster.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -22,7 +23,6 @@ import psutil
 from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 from marey import Lab, Session
-from marey.cameras.beads import Beads
 from marey.cameras.noise import Noise
 from marey.sinks.web import Web
 from report import Row, report
@@ -115,28 +115,49 @@ def frames_shown(browser: Browser, seconds: float) -> Iterator[Row]:
         yield Row("2048x2048 u16: shown, mapped to 8 bits", found["rate"], "frames/s")
 
 
-def first_frame(browser: Browser) -> Iterator[Row]:
-    """From the start of a session's process to its first frame on the page."""
-    with tempfile.TemporaryDirectory() as folder, httpx.Client() as http:
+def demo(browser: Browser, seconds: float) -> Iterator[Row]:
+    """`marey demo` as a newcomer sees it: the way to its first frame, and what it loses."""
+    with (
+        tempfile.TemporaryDirectory(dir=_memory()) as runtime,
+        tempfile.TemporaryDirectory(dir="/var/tmp") as folder,
+        httpx.Client() as http,
+    ):
         port = _free_port()
-        environment = os.environ | {"MAREY_RUNTIME_DIR": folder}
         page = browser.new_page(viewport={"width": 1280, "height": 800})
+        program = Path(sys.executable).with_name("marey")
+        options = ["--json", "--no-browser", f"--port={port}", f"--folder={folder}"]
         began = time.monotonic()
-        command = [sys.executable, __file__, "--serve", str(port)]
-        with subprocess.Popen(command, env=environment) as session:
+        with subprocess.Popen(
+            [program, "demo", *options],
+            env=os.environ | {"MAREY_RUNTIME_DIR": runtime},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as session:
             while True:
                 try:
-                    page.goto(f"http://127.0.0.1:{port}/")
+                    page.goto(f"http://127.0.0.1:{port}/", wait_until="commit")
                     break
                 except Error:  # nobody answers yet
                     assert session.poll() is None
                     time.sleep(0.01)
             page.locator(".marks[data-seq]").wait_for()
             took = time.monotonic() - began
+            yield Row("start of `marey demo` to its first frame on the page", took, "s", at_most=3)
+            found = page.evaluate(COUNT, seconds)
             http.post(f"http://127.0.0.1:{port}/api/stop", json={})
-            session.wait()
+            told, _ = session.communicate()
         page.close()
-    yield Row("start of the demo's camera to its first frame on the page", took, "s", at_most=3)
+    ledger = json.loads(told)
+    what = f"`marey demo`, {ledger['seconds']:.0f} s"
+    yield Row(f"{what}: shown, with beads marked", found["rate"], "frames/s", at_least=25)
+    for stream, facts in ledger["streams"].items():
+        rate = facts["published"] / ledger["seconds"]
+        yield Row(f"{what}: published by {stream}", rate, "frames/s")
+        for reader, account in facts["readers"].items():
+            if account["policy"] == "every":
+                lost = account["lost"]
+                yield Row(f"{what}: lost, {stream} -> {reader}", lost, "frames", at_most=0)
 
 
 def _free_port() -> int:
@@ -151,11 +172,8 @@ def main() -> int:
     """Measure and report; 1 where a goal was missed."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seconds", type=float, default=SECONDS)
-    options.add_argument("--serve", type=int, help=argparse.SUPPRESS)
+    options.add_argument("--demo", type=float, default=60.0, help="seconds of `marey demo`")
     given = options.parse_args()
-    if given.serve:
-        Session("page-bench", cam=Beads(rate=200), web=Web(port=given.serve)).run()
-        return 0
     path = shutil.which("chromium")
     if path is None:
         print("no chromium on this machine (Debian: apt install chromium)", file=sys.stderr)
@@ -163,7 +181,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=_memory()) as folder, sync_playwright() as playwright:
         os.environ["MAREY_RUNTIME_DIR"] = folder
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        rows = [*frames_shown(browser, given.seconds), *first_frame(browser)]
+        rows = [*frames_shown(browser, given.seconds), *demo(browser, given.demo)]
         browser.close()
     return 0 if report("page", rows) else 1
 

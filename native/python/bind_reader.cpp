@@ -73,6 +73,7 @@ class PyReader {
     bool release(std::optional<bool> intact) { return reader_->release(intact); }
     bool ready() const { return reader_->ready(step()); }
     void settle_before(std::uint64_t seq) { reader_->settle_before(seq); }
+    std::uint64_t purge() { return reader_->purge(); }
     const Reader &core() const { return *reader_; }
     const Attached &at() const { return at_; }
 
@@ -136,6 +137,7 @@ void bind_reader(nb::module_ &m) {
              "timeout"_a = nb::none())
         .def("release", &PyReader::release, "intact"_a = nb::none())
         .def("settle_before", &PyReader::settle_before, "seq"_a)
+        .def("purge", &PyReader::purge)
         .def("close", &PyReader::close)
         .def_prop_ro("ready", &PyReader::ready)
         .def_prop_ro("cursor", [](const PyReader &r) { return r.core().cursor(); })

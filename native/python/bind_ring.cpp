@@ -156,7 +156,7 @@ void bind_ring(nb::module_ &m) {
     nb::class_<Attached>(m, "Ring")
         .def("__init__",
              [](Attached *at, const std::string &folder, const std::string &name) {
-                 new (at) Attached(attached(Ring::attach(folder, name)));
+                 new (at) Attached(attached(Ring::attach(folder, name, Access::look)));
              },
              "folder"_a, "name"_a)
         .def_prop_ro("name", [](const Attached &at) { return at.ring->name; })

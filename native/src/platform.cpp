@@ -128,13 +128,13 @@ Mapping Mapping::create(const std::string &path, std::size_t bytes, bool twice) 
         fail(path);
     }
 #endif
-    return map(fd, bytes, twice, true);
+    return map(fd, bytes, twice, Access::write);
 }
 
-Mapping Mapping::open(const std::string &path, std::size_t bytes, bool twice, bool writable) {
+Mapping Mapping::open(const std::string &path, std::size_t bytes, bool twice, Access access) {
     // Not blocking: what bears the name may be a pipe.
     const int fd = ::open(path.c_str(),
-                          (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+                          (access == Access::write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) fail(path);
     File file(fd);
     struct stat info {};
@@ -151,15 +151,15 @@ Mapping Mapping::open(const std::string &path, std::size_t bytes, bool twice, bo
         errno = EINVAL;
         fail(path);
     }
-    return map(fd, bytes, twice, writable);
+    return map(fd, bytes, twice, access);
 }
 
-Mapping Mapping::map(int fd, std::size_t bytes, bool twice, bool writable) {
+Mapping Mapping::map(int fd, std::size_t bytes, bool twice, Access access) {
     Mapping mapping;
-    const int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+    const int protection = access == Access::write ? PROT_READ | PROT_WRITE : PROT_READ;
     int flags = MAP_SHARED;
 #ifdef __linux__
-    flags |= MAP_POPULATE;  // the first touch of a page costs more than many frames may wait
+    if (access != Access::look) flags |= MAP_POPULATE;
 #endif
     const std::size_t reserved = twice ? 2 * bytes : bytes;
     void *base = ::mmap(nullptr, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

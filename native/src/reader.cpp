@@ -28,8 +28,8 @@ bool kept(marey_reader &row) { return acquire(row.policy) != 0 && relaxed(row.ke
 
 unsigned bucket_of(std::int64_t ns) {
     if (ns <= 1000) return 0;
-    const double quarter = 4.0 * std::log2(static_cast<double>(ns) / 1000.0);
-    return std::min(static_cast<unsigned>(quarter), unsigned{MAREY_BUCKETS - 1});
+    const double third = 3.0 * std::log2(static_cast<double>(ns) / 1000.0);
+    return std::min(static_cast<unsigned>(third), unsigned{MAREY_BUCKETS - 1});
 }
 
 }  // namespace
@@ -193,6 +193,19 @@ bool Reader::release(std::optional<bool> was_intact) {
 void Reader::settle_before(std::uint64_t seq) {
     check_usable();
     if (in_hand_ == 0 && seq > cursor_) set_cursor(std::min(seq, ring_->head()));
+}
+
+std::uint64_t Reader::purge() {
+    check_usable();
+    release();
+    const std::uint64_t head = ring_->head(), from = cursor_;
+    if (head <= from) return 0;
+    if (policy_ == Policy::every) {
+        if (lost_from_ == lost_to_) lost_from_ = from;
+        lost_to_ = head;
+    }
+    settle(&marey_losses::skipped, head - from, head);
+    return head - from;
 }
 
 // ---------------------------------------------------------------- the items

@@ -42,16 +42,16 @@ Ring::Ring(std::string folder_, std::string name_, std::string spec_, Geometry g
 }
 
 std::shared_ptr<Ring> Ring::attach(const std::string &folder, const std::string &name,
-                                   bool writable_data) {
+                                   Access data_access) {
     const std::string path = control_path(folder, name);
     for (int tries = 0;; ++tries) {
         marey_header header{};
         {
-            Mapping first = open_file(path, MAREY_CONTROL_OFFSET, false, true, name);
+            Mapping first = open_file(path, MAREY_CONTROL_OFFSET, false, Access::write, name);
             std::memcpy(&header, first.data(), sizeof header);
         }
         Geometry geometry = checked(header, name);
-        Mapping control = open_file(path, header.control_bytes, false, true, name);
+        Mapping control = open_file(path, header.control_bytes, false, Access::write, name);
         if (std::memcmp(control.data(), &header, sizeof header) != 0) {
             if (tries < 10) continue;  // it was replaced between our two looks
             damaged(name, "its header keeps changing");
@@ -61,9 +61,9 @@ std::shared_ptr<Ring> Ring::attach(const std::string &folder, const std::string 
         if (checksum(header, spec) != header.checksum) damaged(name, "its header is damaged");
         try {
             Mapping data = open_file(data_path(folder, name, geometry.generation), header.data_bytes,
-                                     true, writable_data, name);
+                                     true, data_access, name);
             Mapping accounts = open_file(accounts_path(folder, name, geometry.life),
-                                         sizeof(marey_accounts), false, true, name);
+                                         sizeof(marey_accounts), false, Access::write, name);
             check_accounts(*reinterpret_cast<marey_accounts *>(accounts.data()), geometry, name);
             return std::shared_ptr<Ring>(new Ring(folder, name, std::move(spec), std::move(geometry),
                                                   std::move(control), std::move(data),
@@ -142,7 +142,7 @@ void wake_readers(marey_control &control) {
 }
 
 bool end_stream(const std::string &folder, const std::string &name) {
-    const auto ring = Ring::attach(folder, name);
+    const auto ring = Ring::attach(folder, name, Access::look);
     marey_control &control = ring->control();
     std::uint64_t owner = acquire(control.owner);
     // Owned while it is marked, so that a writer that starts just now is not marked as ended.

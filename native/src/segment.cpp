@@ -150,10 +150,10 @@ Geometry planned(const Layout &layout, const std::string &name) {
     return g;
 }
 
-Mapping open_file(const std::string &path, std::size_t bytes, bool twice, bool writable,
+Mapping open_file(const std::string &path, std::size_t bytes, bool twice, Access access,
                   const std::string &name) {
     try {
-        return Mapping::open(path, bytes, twice, writable);
+        return Mapping::open(path, bytes, twice, access);
     } catch (const std::system_error &error) {
         const int code = error.code().value();
         if (code == ENOENT || code == ENOTDIR)
@@ -224,8 +224,8 @@ std::shared_ptr<Ring> Ring::create(const std::string &folder, const std::string 
     h.checksum = checksum(h, layout.spec);
 
     if (before != nullptr) {
-        accounts = open_file(accounts_path(folder, name, g.life), sizeof(marey_accounts), false, true,
-                             name);
+        accounts = open_file(accounts_path(folder, name, g.life), sizeof(marey_accounts), false,
+                             Access::write, name);
     } else {
         auto *table = reinterpret_cast<marey_accounts *>(accounts.data());
         std::memcpy(table->magic, MAREY_ACCOUNTS_MAGIC, sizeof table->magic);

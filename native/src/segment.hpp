@@ -25,7 +25,7 @@ void check_accounts(const marey_accounts &accounts, const Geometry &geometry, co
 Geometry planned(const Layout &layout, const std::string &name);
 
 // Mapping::open and create with faults in place of system errors.
-Mapping open_file(const std::string &path, std::size_t bytes, bool twice, bool writable,
+Mapping open_file(const std::string &path, std::size_t bytes, bool twice, Access access,
                   const std::string &name);
 // Nothing mapped where the file exists already.
 Mapping create_file(const std::string &path, std::size_t bytes, bool twice, const std::string &name);

@@ -28,7 +28,7 @@ void disown(Ring &ring) { set_release(ring.control().owner, 0); }
 
 std::shared_ptr<Ring> existing(const std::string &folder, const std::string &name) {
     try {
-        return Ring::attach(folder, name, true);
+        return Ring::attach(folder, name, Access::write);
     } catch (const StreamFault &fault) {
         if (fault.kind != Fault::missing) throw;
         return nullptr;

@@ -95,8 +95,10 @@ export async function follow(): Promise<void> {
   let events: EventSource | null = null;
   for (;;) {
     try {
-      const found = session.value && connection.value === "live" ? session.value : await fresh();
+      const anew = session.value && connection.value === "live" ? null : await fresh();
       const heard = await get<Status>("/api/status", AbortSignal.timeout(5000));
+      // Meanwhile what is known of the session may have been renewed.
+      const found = anew ?? session.value!;
       batch(() => {
         session.value = found;
         status.value = heard;

@@ -29,18 +29,6 @@ class StreamTooLarge(StreamError):
     """The ring that was asked for does not fit into memory, or an item does not fit its slot."""
 
 
-class FramesLost(StreamError):
-    """A reader that must see every frame learned that some were overwritten before it came.
-
-    Attributes:
-        lost: the range of `seq` that was lost.
-    """
-
-    def __init__(self, message: str, lost: range) -> None:
-        super().__init__(message)
-        self.lost = lost
-
-
 class NodeError(MareyError):
     """A node failed; the message begins with the node's name."""
 

@@ -318,6 +318,22 @@ def test_an_error_in_an_action_is_told_to_all_and_the_node_goes_on(lab: Lab) -> 
     assert lab.motor.touch() == "motor"
 
 
+def test_a_reader_that_is_behind_can_be_purged(runtime: Path) -> None:
+    session = Session("bench", cam=Ticker(frames=400), sums=Sum(source="cam", slow=0.02))
+    with session.running() as lab, lab.events() as events:
+        eventually(lambda: lab.status()["streams"]["cam"]["readers"]["sums"]["behind"] > 20)
+        passed = lab.sums.purge()["cam"]
+        assert passed > 0
+        lost = next(event for event in events if event.kind == "lost").data
+        assert (lost["stream"], lost["reader"], lost["cause"]) == ("cam", "sums", "purged")
+        assert lost["count"] == passed
+    told = session.ledger["streams"]["cam"]
+    account = told["readers"]["sums"]
+    assert account["causes"] == {"purged": passed}
+    assert account["received"] + passed == told["published"]
+    assert session.ledger["streams"]["sums"]["published"] == account["received"]
+
+
 def test_a_long_action_reports_progress_while_frames_go_on(lab: Lab) -> None:
     progress: list[Any] = []
     with lab.events() as events, lab.motor.every() as reader:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from marey import Block, Frame, Lab, Processor, Session
+from marey.cameras.counter import Counter
 from marey.cameras.replay import Replay
 from marey.errors import ActionError, MareyError, NodeError, RecordingError
 from marey.recording import RecordedItem, RecordedStream, RecordingWriter, open_recording
@@ -163,6 +164,23 @@ def test_it_starts_and_stops_when_asked(tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "other").iterdir()) == ["two", "two-2"]
     for run in (tmp_path / "other").iterdir():
         assert open_recording(run).complete
+
+
+def test_what_was_purged_is_a_gap_with_its_cause(tmp_path: Path) -> None:
+    session = Session(
+        "bench",
+        cam=Counter(rate=5000),
+        rec=Recorder(sources=["cam"], folder=str(tmp_path / "data"), autostart=True),
+    )
+    with session.running() as lab:
+        passed: list[int] = []
+        await_that(lab, lambda: passed.append(lab.rec.purge()["cam"]) or any(passed))
+        watch(lab, 5)
+        lab.rec.stop()
+        rec = open_recording(lab.rec.get("path"))["cam"]
+    assert {gap.cause for gap in rec.gaps} == {"purged"}
+    assert sum(len(gap.lost) for gap in rec.gaps) == sum(passed)
+    assert len(rec) + sum(passed) == [*rec][-1].seq + 1
 
 
 def test_the_seconds_before_the_start_are_kept_without_a_seam(tmp_path: Path) -> None:

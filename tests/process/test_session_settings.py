@@ -114,14 +114,14 @@ def test_a_change_while_the_session_starts_is_heard_by_all(runtime: Path) -> Non
 
 
 def test_a_node_that_was_away_hears_of_it_when_it_is_back(runtime: Path, tmp_path: Path) -> None:
-    session = Session(
-        "bench",
-        cam=Ticker(),
-        away=Ticker(opening="sleep 1", grabbing="kill", at=20, once=str(tmp_path / "x")),
-    )
-    with session.running() as lab:
+    door = tmp_path / "door"
+    door.touch()
+    with Session("bench", cam=Ticker(), away=Ticker(opening=f"wait {door}")).running() as lab:
+        door.unlink()
+        os.kill(lab.status()["nodes"]["away"]["pid"], 9)
         eventually(lambda: lab.status()["nodes"]["away"]["restarts"] == 1)
         assert lab.set(mode="day") == {"cam": {"mode": "day"}}
+        door.touch()
         eventually(lambda: lab.status()["nodes"]["away"]["state"] == "running")
         assert lab.away.get("mode") == "day"
         # And again after another restart.

@@ -105,7 +105,7 @@ def test_waiting_costs_no_cpu_and_can_be_interrupted(runtime: Path, kind: str) -
         time.sleep(1)  # not to wait for something: this is the second that is measured
         after = process.cpu_times()
         used = after.user + after.system - before.user - before.system
-        assert used <= 0.05
+        assert used <= 0.1  # s, of which the clock counts hundredths; spinning would use 1
         os.kill(sleeper.pid, signal.SIGINT)
         assert sleeper.hear() == "interrupted"
         sleeper.end()

@@ -109,6 +109,18 @@ class ModelReader:
         self.in_hand = 0
         return intact
 
+    def purge(self) -> int:
+        self.release()
+        account, head = self.account, self.segment.head
+        passed = range(account.cursor, head)
+        if not passed:
+            return 0
+        if account.policy == "every":
+            self.pending = range(self.pending.start if self.pending else passed.start, head)
+        account.skipped += len(passed)
+        account.cursor = head
+        return len(passed)
+
     def read(self) -> Got | Ended:
         self.release()
         while True:

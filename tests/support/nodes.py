@@ -62,6 +62,9 @@ def fail(how: str) -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
         case "sleep":
             time.sleep(float(how.partition(" ")[2]))
+        case "wait":
+            while not Path(how.partition(" ")[2]).exists():
+                time.sleep(0.005)
 
 
 class Ticker(Camera):

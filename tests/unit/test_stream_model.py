@@ -208,6 +208,12 @@ class RingMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.readers)
     @rule(i=readers)
+    def purge(self, i: int) -> None:
+        _, reader, model = self.some(i)
+        assert reader.purge() == model.purge()
+
+    @precondition(lambda self: self.readers)
+    @rule(i=readers)
     def detach(self, i: int) -> None:
         name, reader, model = self.some(i)
         reader.close()

@@ -171,6 +171,27 @@ def test_losses_in_a_row_are_told_as_one_range(runtime: Path, stream: Stream) ->
         assert frame.lost.stop == frame.seq
 
 
+def test_what_was_purged_is_told_and_counted(runtime: Path, stream: Stream) -> None:
+    with (
+        Source(runtime, "cam", reader="rec").every() as reader,
+        Source(runtime, "cam", reader="eye").latest() as newest,
+    ):
+        assert reader.purge() == 0
+        write(stream, 5)
+        assert reader.read(0).seq == 0
+        assert (reader.purge(), newest.purge()) == (4, 5)  # what was in hand was received
+        assert reader.read(0) is newest.read(0) is None
+        write(stream, 1)
+        frame = reader.read(0)
+        assert (frame.seq, frame.lost) == (5, range(1, 5))
+        assert newest.read(0).lost == range(0)
+        reader.release()
+        told = reader_account(account(runtime, "rec"), stream.head)
+        assert (told["received"], told["lost"], told["causes"]) == (2, 4, {"purged": 4})
+        told = reader_account(account(runtime, "eye"), stream.head)
+        assert (told["lost"], told["skipped"]) == (0, 5)
+
+
 def test_the_account_adds_up_from_outside(runtime: Path, stream: Stream) -> None:
     readers = {
         "fast": Source(runtime, "cam", reader="fast").every(),

@@ -355,9 +355,9 @@ def test_a_node_that_dies_is_shown_and_the_others_go_on(page: Page, runtime: Pat
 def test_a_lost_connection_is_told_and_found_again(page: Page, runtime: Path) -> None:
     with opened(page, cam=Pattern()) as bench:
         web = bench.http.get("/api/session").json()["nodes"]["web"]["pid"]
-        os.kill(web, signal.SIGSTOP)
+        os.kill(web, signal.SIGSTOP)  # killed at once, it would be back before anybody notices
+        expect(page.get_by_text("Connection lost")).to_be_visible(timeout=20_000)
         os.kill(web, signal.SIGKILL)
-        expect(page.get_by_text("Connection lost")).to_be_visible()
         expect(page.get_by_text("Connection lost")).to_be_hidden()
         after_some_frames(page)
 

@@ -17,6 +17,10 @@ struct FileId {
 // The file at the path; all zero where there is none.
 FileId file_at(const std::string &path);
 
+// To look at single items now and then, to read all of them, or to write: who reads or writes has
+// every page mapped at once, as the first touch of a page costs more than many frames may wait.
+enum class Access { look, read, write };
+
 // A file mapped into memory; the mapping lives as long as the object.
 class Mapping {
   public:
@@ -30,7 +34,7 @@ class Mapping {
     // Create (exclusively, mode 0600, memory reserved) or open a file of `bytes`; with `twice` it is
     // mapped two times back to back. Throws std::system_error.
     static Mapping create(const std::string &path, std::size_t bytes, bool twice);
-    static Mapping open(const std::string &path, std::size_t bytes, bool twice, bool writable);
+    static Mapping open(const std::string &path, std::size_t bytes, bool twice, Access access);
 
     std::byte *data() const { return base_; }
     std::size_t bytes() const { return bytes_; }
@@ -38,7 +42,7 @@ class Mapping {
     FileId id() const { return id_; }
 
   private:
-    static Mapping map(int file, std::size_t bytes, bool twice, bool writable);
+    static Mapping map(int file, std::size_t bytes, bool twice, Access access);
     std::byte *base_ = nullptr;
     std::size_t bytes_ = 0;
     std::size_t reserved_ = 0;

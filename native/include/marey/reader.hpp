@@ -49,6 +49,9 @@ class Reader {
     // Count what lies before an item as received: an earlier process with this account dealt with
     // it, and was killed before it could settle it.
     void settle_before(std::uint64_t seq);
+    // Pass over what is published already; how many items that were. The next item is told as lost
+    // before it what was passed over.
+    std::uint64_t purge();
     // Whether take would answer anything but nothing.
     bool ready(std::uint64_t n) const;
     // Prepare to sleep: the word and what it holds; ready() must be asked afterwards.

@@ -103,7 +103,7 @@ struct marey_control {
 struct marey_losses {
     uint64_t lost;    /* items overwritten before they were read */
     uint64_t torn;    /* items overwritten while they were in use */
-    uint64_t skipped; /* items passed over by latest() */
+    uint64_t skipped; /* items passed over on purpose: by latest(), or purged */
 };
 
 /* One reader's account, all of it [a]; written by its owner only, read by anybody.
@@ -124,7 +124,7 @@ struct marey_reader {
     uint64_t old_cursor;
     struct marey_losses old_losses;
     uint64_t reserved2[4];
-    uint32_t latency[MAREY_BUCKETS]; /* publication to delivery: bucket b begins at 2^(b/4) us */
+    uint32_t latency[MAREY_BUCKETS]; /* publication to delivery: bucket b begins at 2^(b/3) us */
     uint8_t reserved3[64];
 };
 

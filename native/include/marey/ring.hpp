@@ -49,7 +49,7 @@ struct Layout {
 class Ring {
   public:
     static std::shared_ptr<Ring> attach(const std::string &folder, const std::string &name,
-                                        bool writable_data = false);
+                                        Access data = Access::read);
     // Make a segment, to follow `before` where there is one. Nothing where another process made the
     // stream at the same time.
     static std::shared_ptr<Ring> create(const std::string &folder, const std::string &name,

@@ -16,6 +16,9 @@ interface Props {
   only?: (field: FieldSpec) => boolean;
 }
 
+const without = (texts: Record<string, string>, names: Values) =>
+  Object.fromEntries(Object.entries(texts).filter(([name]) => !(name in names)));
+
 export function Form({ schema, values, apply, locked, only }: Props) {
   const id = useId();
   const typed = useSignal<Record<string, string>>({});
@@ -33,16 +36,14 @@ export function Form({ schema, values, apply, locked, only }: Props) {
     busy.value = true;
     try {
       await apply(wanted);
-      const left = { ...typed.value };
-      for (const name of Object.keys(wanted)) delete left[name];
-      typed.value = left;
+      typed.value = without(typed.value, wanted);
       errors.value = {};
     } catch (error) {
       const named = error instanceof Refused ? Object.entries(error.fields) : [];
       const here = named.filter(([name]) => fields.some((f) => f.name === name));
       errors.value = here.length ? Object.fromEntries(here) : { "": message(error) };
     } finally {
-      picked.value = {};
+      picked.value = without(picked.value, wanted);
       busy.value = false;
     }
   }

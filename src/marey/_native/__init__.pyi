@@ -130,6 +130,12 @@ class Reader:
         it could settle it.
         """
 
+    def purge(self) -> int:
+        """Pass over what is published already, to be at the newest again; how many items.
+
+        The next item tells them as `lost`; of an `every` reader they count as lost, "purged".
+        """
+
     def close(self) -> None:
         """Settle the item in hand and leave the stream."""
 

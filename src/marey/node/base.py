@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from marey.node.settings import Setting
+from marey.node.settings import Setting, action
 from marey.stream.spec import Spec
 
 if TYPE_CHECKING:
@@ -116,6 +116,23 @@ class Node(BaseModel):
         if self._emit is None:
             raise RuntimeError(f"{self.name}: a node can emit only while its session runs")
         self._emit(stream, rows)
+
+
+class Consumer(Node):
+    """A node that reads streams."""
+
+    _purge: Callable[[], dict[str, int]] | None = None
+
+    @action
+    def purge(self) -> dict[str, int]:
+        """Pass over what waits to be read, to be at the newest frame again.
+
+        Returns:
+            By stream, how many items were passed over: lost, with the cause "purged".
+        """
+        if self._purge is None:
+            raise RuntimeError(f"{self.name}: a node reads streams only while its session runs")
+        return self._purge()
 
 
 class Publisher(Node):

@@ -7,13 +7,13 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from marey.node.base import Publisher
+from marey.node.base import Consumer, Publisher
 from marey.node.settings import Setting
 from marey.stream import Block, Frame
 from marey.stream.spec import Spec
 
 
-class Processor(Publisher):
+class Processor(Consumer, Publisher):
     """A node that makes rows of results, or other frames, of the frames of one stream."""
 
     row: ClassVar[np.dtype[Any] | None] = None

@@ -12,16 +12,53 @@ from marey.node.processor import Processor
 from marey.node.sink import Sink
 from marey.node.steps import Ended, Step, Tell
 from marey.stream import UNKNOWN, Source, Spec
+from marey.stream.ledger import OVERWRITTEN, PURGED, TORN
 from marey.stream.stream import as_item
 
 _AWAY = "the node was away"
-_OVERWRITTEN = "overwritten before it was read"
-_TORN = "overwritten while in use"
 _FAILED = "the node failed on it"
 
 
 class ReadingStep(Step):
     """What processors and sinks share: readers that report what they lost."""
+
+    node: Processor | Sink
+
+    def __init__(self, node: Node, folder: Path, bell: Doorbell, tell: Tell) -> None:
+        super().__init__(node, folder, bell, tell)
+        self._readers: dict[str, Reader] = {}
+        self._causes: dict[str, str] = {}
+        """Why a stream's next item may not follow its last one, where the reader is not slow."""
+        self.node._purge = self._purge
+
+    def _attach(self, source: Source, block: int = 1) -> Reader:
+        """Open the node's reader of a stream, where an earlier process left it."""
+        if self.node.reads == "latest":
+            reader = source.latest()
+        elif block > 1:
+            reader = source.block(block, start="oldest")
+        else:
+            reader = source.every(start="oldest")
+        if reader.cursor > 0:
+            self._causes[source.name] = _AWAY
+        self._readers[source.name] = reader
+        return reader
+
+    def _lost_before(self, stream: str, item: Frame | Block) -> None:
+        """Report what is missing before an item."""
+        cause = self._causes.pop(stream, OVERWRITTEN)
+        if lost := item.lost:
+            self._report(stream, lost, cause)
+
+    def close(self, ended: bool) -> None:
+        for reader in self._readers.values():
+            reader.close()
+        super().close(ended)
+
+    def _purge(self) -> dict[str, int]:
+        passed = {name: reader.purge() for name, reader in self._readers.items()}
+        self._causes.update({name: PURGED for name, n in passed.items() if n})
+        return passed
 
     def _report(self, stream: str, lost: range, cause: str) -> None:
         name = self.node.name
@@ -57,7 +94,6 @@ class ProcessorStep(ReadingStep):
     def __init__(self, node: Node, folder: Path, bell: Doorbell, tell: Tell) -> None:
         super().__init__(node, folder, bell, tell)
         self._source = Source(folder, self.node.source, reader=node.name, keep=True)
-        self._reader: Reader | None = None
 
     def can_open(self) -> bool:
         return self._source.exists()
@@ -65,7 +101,8 @@ class ProcessorStep(ReadingStep):
     def open(self) -> None:
         ring = self._source.ring
         self._lossless_source = bool(ring.facts()["lossless"])
-        self._adopt(ring.spec_json if self._reader is None else self._reader.spec_json)
+        reader = self._readers.get(self._source.name)
+        self._adopt(ring.spec_json if reader is None else reader.spec_json)
 
     def _adopt(self, source: str) -> None:
         self._known = source
@@ -73,19 +110,12 @@ class ProcessorStep(ReadingStep):
         self._own = self.streams[self.node.name]
 
     def attach(self, streams: list[str]) -> None:
-        node = self.node
-        if node.reads == "latest":
-            self._reader = self._source.latest()
-        elif node.block > 1:
-            self._reader = self._source.block(node.block, start="oldest")
-        else:
-            self._reader = self._source.every(start="oldest")
+        reader = self._attach(self._source, self.node.block)
         self._epoch = 0
-        self._resumed = self._reader.cursor > 0
         # What was in hand when the node was killed is given once more, unless its result had been
         # published. Of what belongs to it beside the result, some may have been published already.
         self._done = {name: self._done_before(name) for name in self.streams}
-        self._reader.settle_before(self._done[node.name])
+        reader.settle_before(self._done[self.node.name])
 
     def _done_before(self, stream: str) -> int:
         """Items before this one have results already, published before the node died."""
@@ -95,29 +125,27 @@ class ProcessorStep(ReadingStep):
         return int(stamps["source_seq"][0]) + 1
 
     def run(self, rung_before: int) -> None:
-        assert self._reader is not None
+        reader = self._readers[self._source.name]
         # What was in hand is settled by the next read, not before its results have found room: a
         # process that follows this one is given it again.
         if not self._deliver():
             return
         try:
-            item = self._reader.read(0)
+            item = reader.read(0)
         except StreamClosed as end:
             raise Ended from end
         if item is None:
-            self.wait(rung_before, readers=[self._reader])
+            self.wait(rung_before, readers=[reader])
             return
-        if lost := item.lost:
-            self._report(self.node.source, lost, _AWAY if self._resumed else _OVERWRITTEN)
-        self._resumed = False
+        self._lost_before(self._source.name, item)
         if item.epoch != self._epoch:
             self._epoch = item.epoch
             # The source began anew, perhaps in another shape.
-            if self._reader.spec_json != self._known:
-                self._adopt(self._reader.spec_json)
+            if reader.spec_json != self._known:
+                self._adopt(reader.spec_json)
         intact = self._process(item, _Times.of(item))
         if self._deliver():
-            self._reader.release(intact)
+            reader.release(intact)
 
     def _process(self, item: Frame | Block, times: _Times) -> bool:
         """Process an item and post the results; whether it was intact until then."""
@@ -135,7 +163,7 @@ class ProcessorStep(ReadingStep):
                 raise
         if not item.valid():
             self._emitted.clear()
-            self._report(source, items, _TORN)
+            self._report(source, items, TORN)
             return False
         stamps = {"source_seq": times.seq, "host_time": times.host, "mono_time": times.mono}
         self._emitted = [e for e in self._emitted if times.seq >= self._done.get(e[0], 0)]
@@ -145,31 +173,17 @@ class ProcessorStep(ReadingStep):
             self._post(self.node.name, rows, **stamps, **device)
         return True
 
-    def close(self, ended: bool) -> None:
-        if self._reader is not None:
-            self._reader.close()
-        super().close(ended)
-
 
 class SinkStep(ReadingStep):
     """Give a sink what its streams bring, each in its turn."""
 
     node: Sink
 
-    def __init__(self, node: Node, folder: Path, bell: Doorbell, tell: Tell) -> None:
-        super().__init__(node, folder, bell, tell)
-        self._readers: dict[str, Reader] = {}
-        self._resumed: set[str] = set()
-
     def attach(self, streams: list[str]) -> None:
         node = self.node
         names = [] if node.on_demand else dict.fromkeys(node.sources or streams)
         for name in names:
-            source = Source(self.folder, name, reader=node.name, keep=True)
-            reader = source.latest() if node.reads == "latest" else source.every(start="oldest")
-            self._readers[name] = reader
-            if reader.cursor > 0:
-                self._resumed.add(name)
+            self._attach(Source(self.folder, name, reader=node.name, keep=True))
 
     def run(self, rung_before: int) -> None:
         idle = True
@@ -190,9 +204,7 @@ class SinkStep(ReadingStep):
             self.wait(rung_before, readers=list(self._readers.values()))
 
     def _append(self, name: str, reader: Reader, frame: Frame) -> None:
-        if lost := frame.lost:
-            self._report(name, lost, _AWAY if name in self._resumed else _OVERWRITTEN)
-        self._resumed.discard(name)
+        self._lost_before(name, frame)
         try:
             self.node.append(name, frame)
         except Exception:
@@ -200,9 +212,4 @@ class SinkStep(ReadingStep):
                 self._report(name, range(frame.seq, frame.seq + 1), _FAILED)
                 raise
         if not reader.release() and self.node.reads == "every":
-            self._report(name, range(frame.seq, frame.seq + 1), _TORN)
-
-    def close(self, ended: bool) -> None:
-        for reader in self._readers.values():
-            reader.close()
-        super().close(ended)
+            self._report(name, range(frame.seq, frame.seq + 1), TORN)

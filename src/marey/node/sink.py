@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar, Literal
 
-from marey.node.base import Node
+from marey.node.base import Consumer
 from marey.node.settings import Setting
 from marey.stream import Frame
 
 
-class Sink(Node):
+class Sink(Consumer):
     """A node at which streams end: a recorder, a page, a bridge to elsewhere."""
 
     reads: ClassVar[Literal["every", "latest"]] = "every"

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from marey.errors import RecordingError
 
-LAPPED = "overwritten before it was read"
 TORN = "overwritten while being recorded"
 FULL = "disk full"
 AWAY = "recorder was not running"

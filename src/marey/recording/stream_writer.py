@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from marey.errors import RecordingError
 from marey.recording.frame_store import FrameStore
-from marey.recording.gaps import AWAY, LAPPED, TORN, Gap, GapFile
+from marey.recording.gaps import AWAY, TORN, Gap, GapFile
 from marey.recording.index import read_index, rows_end
 from marey.recording.layout import (
     FORMAT,
@@ -33,6 +33,7 @@ from marey.recording.row_store import RowStore
 from marey.recording.run import read_spec
 from marey.recording.stamp_store import StampStore
 from marey.recording.zarray import ArrayMeta, group
+from marey.stream.ledger import OVERWRITTEN
 from marey.stream.spec import Spec
 
 
@@ -82,7 +83,8 @@ class StreamWriter:
         self.spec = spec
         self._dtype = spec.dtype
         self._shape = spec.shape
-        self._cause = LAPPED
+        self.expected = OVERWRITTEN
+        """Why the next item may not follow the last one."""
         self._epoch = 0
         self._next: int | None = None
         resume = (folder / META).exists()
@@ -212,8 +214,8 @@ class StreamWriter:
         if epoch > self._epoch:
             self._epoch, self._next = epoch, min(self._next, seq)
         if seq > self._next:
-            self.lose(range(self._next, seq), self._cause)
-        self._cause = LAPPED
+            self.lose(range(self._next, seq), self.expected)
+        self.expected = OVERWRITTEN
         return True
 
     def _describe(self, folder: Path) -> None:
@@ -240,7 +242,7 @@ class StreamWriter:
 
     def _continue(self, records: NDArray[Any]) -> None:
         """Find which item would be the next one."""
-        self._cause = AWAY
+        self.expected = AWAY
         ends = [(int(r["epoch"]), int(r["seq"]) + 1) for r in records[-1:]]
         ends += [(gap.epoch, gap.lost.stop) for gap in [self._gaps.last] if gap]
         if ends:

@@ -46,7 +46,7 @@ class Supervisor:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.name = session.name
-        self.folder = Path()
+        self.folder: Path
         self.ledger: dict[str, Any] = {}
         self._children = {
             name: Child(name, node, session.shared) for name, node in session.nodes.items()

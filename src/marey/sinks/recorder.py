@@ -19,6 +19,7 @@ from marey.recording import RecordingWriter
 from marey.recording.layout import MIB, write_json
 from marey.sinks.backlog import Backlog
 from marey.stream import Frame, Spec
+from marey.stream.ledger import PURGED
 
 _PATIENCE = 0.5  # s for a node to tell its settings; recording does not wait for a hung one
 _SLICE = 0.1  # s of catching up between two rounds of the node's loop
@@ -158,6 +159,21 @@ class Recorder(Sink):
         if self._writer is None:
             raise RecordingError(f"{self.name}.stop(): is not recording")
         return self._end()
+
+    @action
+    def purge(self) -> dict[str, int]:
+        """Pass over what waits to be read; a recording under way has a gap for it.
+
+        Returns:
+            By stream, how many items were passed over: lost, with the cause "purged".
+        """
+        passed = super().purge()
+        if self._writer is not None:
+            for name in passed:
+                known = self._writer.streams.get(self._streams.get(name, (name, -1))[0])
+                if known is not None:
+                    known.expected = PURGED
+        return passed
 
     # ------------------------------------------------------------ items
 

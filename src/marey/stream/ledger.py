@@ -9,26 +9,28 @@ import numpy as np
 from marey._native import Ring
 from marey.stream.spec import UNKNOWN
 
+OVERWRITTEN = "overwritten before it was read"
+TORN = "overwritten while in use"
+PURGED = "purged"
+"""Why a reader that must see every item did not receive one, in words."""
+
 _SAMPLE = 512
 
 
 def quantiles(buckets: list[int], at: tuple[float, ...] = (0.5, 0.99)) -> list[float | None]:
-    """Quantiles of a latency histogram, s; bucket b holds 2^(b/4) to 2^((b+1)/4) us."""
+    """Quantiles of a latency histogram, s; bucket b holds 2^(b/3) to 2^((b+1)/3) us."""
     counts = np.cumsum(buckets)
     if counts[-1] == 0:
         return [None] * len(at)
     found = np.searchsorted(counts, np.multiply(at, counts[-1]))
-    return [float(2 ** ((b + 0.5) / 4) * 1e-6) for b in found]
+    return [float(2 ** ((b + 0.5) / 3) * 1e-6) for b in found]
 
 
 def reader_account(account: dict[str, Any], head: int) -> dict[str, Any]:
     """One reader's account: received, lost and why, how far it is behind."""
     every = account["policy"] == "every"
-    causes = {}
-    if every and account["lost"]:
-        causes["overwritten before it was read"] = account["lost"]
-    if every and account["torn"]:
-        causes["overwritten while in use"] = account["torn"]
+    counts = {OVERWRITTEN: account["lost"], TORN: account["torn"], PURGED: account["skipped"]}
+    causes = {cause: n for cause, n in counts.items() if every and n}
     p50, p99 = quantiles(account["latency"])
     return {
         "policy": account["policy"],
