@@ -9,7 +9,7 @@ SOURCES := pyproject.toml CMakeLists.txt $(wildcard cmake/* native/*/* native/*/
 ARGS ?=
 EXTRAS := dev
 
-.PHONY: demo test check lint types floors native-test sanitize clean-clone bench-stream docs wheel clean
+.PHONY: demo test check lint types floors native-test sanitize clean-clone docs wheel clean
 
 demo: $(INSTALLED)
 	$(BIN)/marey demo $(ARGS)

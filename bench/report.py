@@ -70,7 +70,8 @@ def report(name: str, rows: Iterable[Row], folder: Path = RESULTS) -> bool:
         mark = {True: "[green]yes[/]", False: "[red]no[/]", None: ""}[row.ok]
         value = "-" if row.value is None else _number(row.value)
         table.add_row(row.name, value, row.unit, row.goal or "", mark, row.note)
-    Console().print(table)
+    console = Console()
+    console.print(table, width=None if console.is_terminal else 150)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(
         json.dumps(

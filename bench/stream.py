@@ -9,12 +9,15 @@ peers, and the median is told.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -40,16 +43,23 @@ REPEATS = 5
 def run(program: str, case: Case) -> Told:
     """Measure a program in processes of its own."""
     script = Path(__file__).with_name("stream_programs.py")
-    done = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, "-W", "ignore", str(script), program, json.dumps(asdict(case))],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=120,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"{program}: {done.stderr.strip().splitlines()[-1]}")
-    told: Told = json.loads(done.stdout.splitlines()[-1])
+        start_new_session=True,
+    ) as process:
+        try:
+            out, complaint = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired as late:
+            raise RuntimeError(f"{program}: did not end within {late.timeout:g} s") from late
+        finally:  # with what it started
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode:
+        raise RuntimeError(f"{program}: {complaint.strip().splitlines()[-1]}")
+    told: Told = json.loads(out.splitlines()[-1])
     return told
 
 
@@ -99,15 +109,16 @@ def reading(shape: tuple[int, int], dtype: str) -> float:
     with (
         tempfile.TemporaryDirectory(dir="/dev/shm") as folder,
         Stream(folder, "cam", spec, slots=slots) as stream,
-        Source(folder, "cam").every() as reader,
     ):
-        for _ in range(max(REPEATS, 20000 // slots)):
-            for _ in range(slots):
-                stream.write(frame)
-            start = time.thread_time_ns()
-            for _ in range(slots):
-                _ = reader.read().data
-            costs.append((time.thread_time_ns() - start) / 1e3 / slots)
+        kept = stream.slots
+        for _ in range(kept):
+            stream.write(frame)
+        for _ in range(max(REPEATS, 20000 // kept)):
+            with Source(folder, "cam").every(start="oldest") as reader:
+                start = time.thread_time_ns()
+                for _ in range(kept):
+                    _ = reader.read().data
+                costs.append((time.thread_time_ns() - start) / 1e3 / kept)
     return statistics.median(costs)
 
 
@@ -129,7 +140,7 @@ class Table:
                     continue
                 try:
                     told = run(program, Case(seconds=self.seconds, **case, **more))
-                except (RuntimeError, subprocess.TimeoutExpired) as error:
+                except RuntimeError as error:
                     self.failed[program] = str(error)
                 else:
                     found[name].append(told)

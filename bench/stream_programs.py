@@ -19,6 +19,7 @@ from multiprocessing.synchronize import Event
 from typing import Any
 
 import numpy as np
+import psutil
 
 Told = dict[str, float | None]
 FORK = multiprocessing.get_context("fork")
@@ -60,9 +61,8 @@ class Tally:
         self.first = self.last = self.count = 0
         self.late: list[int] = []
 
-    def add(self, frame: np.ndarray[Any, Any], n: int = 1) -> bool:
-        """Enter a frame, or n of them; whether the time is over."""
-        now = time.monotonic_ns()
+    def add(self, now: int, frame: np.ndarray[Any, Any], n: int = 1) -> bool:
+        """Enter a frame, or n of them, that came at `now`; whether the time is over."""
         if self.case.rate:
             self.late.append(now - int(frame.reshape(-1)[: 8 // frame.itemsize].view(np.int64)[0]))
         if not self.first:
@@ -112,8 +112,10 @@ def marey(case: Case) -> Told:
         reader = source.block(case.block) if case.block > 1 else source.every()
         with reader:
             ready.set()
-            while not tally.add(reader.read().data, case.block):
-                pass
+            more = True
+            while more:
+                item = reader.read()
+                more = not tally.add(time.monotonic_ns(), item.data, case.block)
         results.put(tally.told())
 
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
@@ -183,7 +185,7 @@ def magscope(case: Case) -> Told:
                 image, _ = buffer.read_image()
             except BufferUnderflow:
                 continue  # it has nothing to wait on
-            more = not tally.add(image.T)
+            more = not tally.add(time.monotonic_ns(), image.T)
         over.set()
         written = results.get()
         writer.join()
@@ -223,7 +225,7 @@ def crappy(case: Case) -> Told:
             self.tally: Tally | None = Tally(case)
 
         def loop(self) -> None:
-            if self.tally is not None and self.tally.add(self.img):
+            if self.tally is not None and self.tally.add(time.monotonic_ns(), self.img):
                 over.set()
                 results.put(("read", self.tally.told()))
                 self.tally = None
@@ -243,7 +245,8 @@ def crappy(case: Case) -> Told:
     program = FORK.Process(target=run)
     program.start()
     found = dict(results.get(timeout=60) for _ in range(2))
-    program.terminate()
+    for process in [*psutil.Process(program.pid).children(recursive=True), program]:
+        process.kill()  # told to stop, it may take ten seconds
     program.join()
     return {"written": found["written"], **found["read"]}
 
