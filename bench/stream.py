@@ -104,7 +104,7 @@ def writing(shape: tuple[int, int], dtype: str) -> dict[str, float]:
 def reading(shape: tuple[int, int], dtype: str) -> float:
     """Microseconds of Python for each frame that is read and looked at."""
     spec = Spec(shape, np.dtype(dtype))
-    slots = max(16, min(MEMORY // spec.nbytes, 16384))
+    slots = max(512, min(MEMORY // spec.nbytes, 16384))
     frame, costs = np.ones(shape, dtype), []
     with (
         tempfile.TemporaryDirectory(dir="/dev/shm") as folder,
@@ -193,8 +193,19 @@ def size_rows(table: Table, shape: tuple[int, int], dtype: str) -> list[Row]:
             ratio = free["marey in blocks"]["read"] / (free[peer]["read"] or 1)
             rows.append(Row(f"{size}, free running: marey reads, in {peer}s", ratio, "x"))
     paced = {name: programs[name] for name in ("marey", "crappy", "magscope")}
+    paced["bare wake-up"] = ("wakeup", {})
     paced["marey, 3 readers"] = ("marey", {"readers": 3})
-    for name, told in table.measure(paced, shape=shape, dtype=dtype, rate=1000).items():
+    at_1_khz = table.measure(paced, shape=shape, dtype=dtype, rate=1000)
+    if small:
+        ratio = (at_1_khz["marey"]["p50"] or 0) / (at_1_khz["bare wake-up"]["p50"] or 1)
+        rows.append(Row(f"{size}, 1 kHz: marey p50, in bare wake-ups", ratio, "x"))
+    for name, told in at_1_khz.items():
+        if name == "bare wake-up":
+            rows += [
+                Row(f"{size}, 1 kHz: {name} {which}", told[which], "us", note="the limit")
+                for which in ("p50", "p99")
+            ]
+            continue
         one = small and name == "marey"
         rows += [
             Row(f"{size}, 1 kHz: {name} writes", told["written"], "frames/s"),

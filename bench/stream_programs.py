@@ -10,7 +10,9 @@ The peers are optional, installed by the extra `bench`, and used through their p
 from __future__ import annotations
 
 import json
+import mmap
 import multiprocessing
+import os
 import sys
 import tempfile
 import time
@@ -148,6 +150,29 @@ def marey(case: Case) -> Told:
     return {"written": written, **mean}
 
 
+def wakeup(case: Case) -> Told:
+    """What the kernel takes to wake another process, without any frame: the limit of latencies."""
+    shared = np.frombuffer(mmap.mmap(-1, mmap.PAGESIZE), case.dtype)[: 64 // 8]
+    bell, results = os.eventfd(0), FORK.Queue()
+
+    def read() -> None:
+        tally, more = Tally(case), True
+        while more:
+            os.eventfd_read(bell)
+            more = not tally.add(time.monotonic_ns(), shared)
+        results.put(tally.told())
+
+    reader = FORK.Process(target=read)
+    reader.start()
+    pace = Pace(case)
+    while results.empty():
+        pace.next(shared)
+        os.eventfd_write(bell, 1)
+    reader.join()
+    os.close(bell)
+    return {"written": pace.rate, **results.get()}
+
+
 def magscope(case: Case) -> Told:
     """VideoBuffer, one writer and one reader; its cameras pass `image.tobytes()`."""
     from magscope.datatypes import BufferOverflow, BufferUnderflow, VideoBuffer
@@ -255,7 +280,8 @@ def main() -> None:
     """Measure one program in one case."""
     program, text = sys.argv[1:]
     case = Case(**{**json.loads(text), "shape": tuple(json.loads(text)["shape"])})
-    measure = {"marey": marey, "crappy": crappy, "magscope": magscope}[program]
+    programs = {"marey": marey, "crappy": crappy, "magscope": magscope, "wakeup": wakeup}
+    measure = programs[program]
     print(json.dumps(measure(case)), flush=True)
 
 
