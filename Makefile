@@ -14,10 +14,8 @@ EXTRAS := dev
 demo: $(INSTALLED)
 	$(BIN)/marey demo $(ARGS)
 
-# What failed is tried once more by itself: on a busy machine a process may be late, but what is
-# broken fails again, and pytest names both.
 test: $(INSTALLED) native-test
-	$(BIN)/python -m pytest $(ARGS) || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS)
+	$(BIN)/python -m pytest $(ARGS)
 
 # What continuous integration runs. The tests run once, in the clean clone.
 check: $(INSTALLED) lint types floors sanitize clean-clone

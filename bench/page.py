@@ -20,7 +20,7 @@ from pathlib import Path
 
 import httpx
 import psutil
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from marey import Lab, Session
 from marey.cameras.noise import Noise
@@ -119,13 +119,12 @@ def demo(browser: Browser, seconds: float) -> Iterator[Row]:
     """`marey demo` as a newcomer sees it: the way to its first frame, and what it loses."""
     with (
         tempfile.TemporaryDirectory(dir=_memory()) as runtime,
-        tempfile.TemporaryDirectory(dir="/var/tmp") as folder,
         httpx.Client() as http,
     ):
         port = _free_port()
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         program = Path(sys.executable).with_name("marey")
-        options = ["--json", "--no-browser", f"--port={port}", f"--folder={folder}"]
+        options = ["--json", "--no-browser", f"--port={port}"]
         began = time.monotonic()
         with subprocess.Popen(
             [program, "demo", *options],
@@ -134,13 +133,10 @@ def demo(browser: Browser, seconds: float) -> Iterator[Row]:
             stderr=subprocess.DEVNULL,
             text=True,
         ) as session:
-            while True:
-                try:
-                    page.goto(f"http://127.0.0.1:{port}/", wait_until="commit")
-                    break
-                except Error:  # nobody answers yet
-                    assert session.poll() is None
-                    time.sleep(0.01)
+            while not _answers(http, port):
+                assert session.poll() is None
+                time.sleep(0.01)
+            page.goto(f"http://127.0.0.1:{port}/", wait_until="commit")
             page.locator(".marks[data-seq]").wait_for()
             took = time.monotonic() - began
             yield Row("start of `marey demo` to its first frame on the page", took, "s", at_most=3)
@@ -150,14 +146,20 @@ def demo(browser: Browser, seconds: float) -> Iterator[Row]:
         page.close()
     ledger = json.loads(told)
     what = f"`marey demo`, {ledger['seconds']:.0f} s"
-    yield Row(f"{what}: shown, with beads marked", found["rate"], "frames/s", at_least=25)
+    yield Row(f"{what}: shown, with beads marked", found["rate"], "frames/s")
     for stream, facts in ledger["streams"].items():
-        rate = facts["published"] / ledger["seconds"]
-        yield Row(f"{what}: published by {stream}", rate, "frames/s")
+        yield Row(f"{what}: published by {stream}", facts["rate"], "frames/s")
         for reader, account in facts["readers"].items():
             if account["policy"] == "every":
                 lost = account["lost"]
                 yield Row(f"{what}: lost, {stream} -> {reader}", lost, "frames", at_most=0)
+
+
+def _answers(http: httpx.Client, port: int) -> bool:
+    try:
+        return http.get(f"http://127.0.0.1:{port}/api/status").is_success
+    except httpx.TransportError:
+        return False
 
 
 def _free_port() -> int:
