@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # What the compiled core and the page are made of; Python files need no new installation.
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard cmake/* native/*/* native/*/*/* page/* page/src/* page/src/*/*)
 ARGS ?=
-EXTRAS := dev
+EXTRAS := dev,oracle
 
 .PHONY: demo test check lint types floors native-test sanitize clean-clone docs wheel clean
 
@@ -15,7 +15,7 @@ demo: $(INSTALLED)
 	$(BIN)/marey demo $(ARGS)
 
 test: $(INSTALLED) native-test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
 
 # What continuous integration runs. The tests run once, in the clean clone.
 check: $(INSTALLED) lint types floors sanitize clean-clone

@@ -42,6 +42,7 @@ def leaks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     so in the user's own runtime folder.
     """
     monkeypatch.setenv("MAREY_RUNTIME_DIR", f"{os.devnull}/ask-for-the-fixture-runtime")
+    monkeypatch.delenv("COLUMNS", raising=False)  # tables are as wide as they need to be
     before = Leaks.mark(monkeypatch)
     yield
     found = before.found()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from marey import Lab, Session
-from marey.errors import ActionError, SettingError
+from marey.errors import MareyError, SettingError
 from marey.session import SharedSettings
 from support.nodes import Lamp, Picky, Sum, Ticker
 from support.waiting import eventually
@@ -187,7 +187,7 @@ def test_a_stopped_follower_is_named_and_the_others_take_it_back(runtime: Path) 
         def change() -> None:
             try:
                 answers.append(lab.set(mode="day"))
-            except (ActionError, SettingError) as error:
+            except MareyError as error:
                 answers.append(error)
 
         thread = threading.Thread(target=change)
