@@ -6,13 +6,13 @@ import difflib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from marey._native import Ring, is_alive
 from marey.command import Asker, Listener
 from marey.errors import NodeMissing, SessionError, StreamDamaged, StreamMissing
 from marey.stream import Source
+from marey.stream.closing import Closing
 from marey.stream.ledger import stream_account
 from marey.stream.runtime import runtime_folder, session_folder
 
@@ -58,7 +58,7 @@ def attach(session: str) -> Lab:
     return Lab(session, folder)
 
 
-class Lab:
+class Lab(Closing):
     """A running session: `lab.cam` is the node `cam`, with its stream, settings and actions.
 
     Args:
@@ -174,17 +174,6 @@ class Lab:
         for handle in self._handles.values():
             handle._ring = None  # no segment stays mapped
         self._asker.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _load_of(self, pid: int | None) -> dict[str, float]:
         """CPU as a fraction of one core since the last call, and own memory in bytes."""

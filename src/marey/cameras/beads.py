@@ -195,15 +195,15 @@ class Beads(SimulatedCamera):
     def describe(self) -> Spec:
         """Frames of `shape`; `meta` tells `nm_per_px`, `bead_px` and the beads' numbers."""
         fixed, tethered = self.counts
-        meta = {
-            "nm_per_px": self.nm_per_px,
-            "bead_px": self.bead_px,
-            "fixed": fixed,
-            "tethered": tethered,
-            "counter_bits": 64,
-        }
-        pixels = "Mono8" if self.dtype == "u8" else "Mono16"
-        return Spec(self.shape, DTYPES[self.dtype], self.nominal_rate, pixels, meta=meta)
+        return self.spec_of(
+            self.shape,
+            self.dtype,
+            nm_per_px=self.nm_per_px,
+            bead_px=self.bead_px,
+            fixed=fixed,
+            tethered=tethered,
+            counter_bits=64,
+        )
 
     def also(self) -> dict[str, Spec]:
         """`truth`: where each bead was drawn."""

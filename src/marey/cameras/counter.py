@@ -22,7 +22,7 @@ from pydantic import model_validator
 
 from marey._native import fill_counter, sleep_until
 from marey.cameras.pacer import Clock, Exposure, Unpaced, host_offset, next_exposure
-from marey.cameras.simulated import DTYPES, Shape, SimulatedCamera
+from marey.cameras.simulated import Shape, SimulatedCamera
 from marey.errors import NodeError, StreamError
 from marey.node import BlockCamera, EndOfStream, Setting, Stamp
 from marey.stream import Spec
@@ -93,15 +93,7 @@ class Counter(SimulatedCamera, BlockCamera):
 
     def describe(self) -> Spec:
         """Frames of `shape`; `meta["counter_bits"]` tells where the device's counter wraps."""
-        shape = (*self.shape, 3) if self.colour else self.shape
-        mono = {"u8": "Mono8", "u16": "Mono16", "f32": "Data32f"}[self.dtype]
-        return Spec(
-            shape,
-            DTYPES[self.dtype],
-            self.nominal_rate,
-            "RGB8" if self.colour else mono,
-            meta={"counter_bits": self.counter_bits},
-        )
+        return self.spec_of(self.shape, self.dtype, self.colour, counter_bits=self.counter_bits)
 
     def grab(self, out: np.ndarray[Any, Any]) -> Stamp | None:
         """Write the next frame's number.

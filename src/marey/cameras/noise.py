@@ -70,15 +70,7 @@ class Noise(SimulatedCamera):
 
     def describe(self) -> Spec:
         """Frames of `shape`, with three channels where `colour` is set."""
-        shape = (*self.shape, 3) if self.colour else self.shape
-        mono = {"u8": "Mono8", "u16": "Mono16", "f32": "Data32f"}[self.dtype]
-        return Spec(
-            shape,
-            DTYPES[self.dtype],
-            self.nominal_rate,
-            "RGB8" if self.colour else mono,
-            meta={"counter_bits": 64},
-        )
+        return self.spec_of(self.shape, self.dtype, self.colour, counter_bits=64)
 
     def grab(self, out: np.ndarray[Any, Any]) -> Stamp | None:
         """Fill the next frame."""

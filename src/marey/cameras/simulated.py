@@ -11,6 +11,7 @@ from marey._native import sharpen_timers
 from marey.cameras.pacer import Clock, Exposure, OneShot, Pacer
 from marey.errors import ActionError
 from marey.node import Camera, Setting, Stamp, action
+from marey.stream import Spec
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "u8": np.dtype("u1"),
@@ -18,6 +19,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "f32": np.dtype("<f4"),
 }
 """Types of pixels by the names that settings use."""
+
+_FORMATS = {"u8": "Mono8", "u16": "Mono16", "f32": "Data32f"}
 
 Shape = tuple[Annotated[int, Field(ge=1, le=32_768)], Annotated[int, Field(ge=1, le=32_768)]]
 """(height, width) of a frame, px."""
@@ -95,6 +98,14 @@ class SimulatedCamera(Camera):
     def nominal_rate(self) -> float:
         """Frames per second as `Spec.rate` tells them: 0 where nobody knows."""
         return self.rate if isinstance(self._clock, Pacer) else 0.0
+
+    def spec_of(
+        self, shape: tuple[int, int], dtype: str, colour: bool = False, **meta: Any
+    ) -> Spec:
+        """Frames of (height, width), with three channels where they are in colour."""
+        pixels = "RGB8" if colour else _FORMATS[dtype]
+        whole = (*shape, 3) if colour else shape
+        return Spec(whole, DTYPES[dtype], self.nominal_rate, pixels, meta=meta)
 
     def close(self) -> None:
         """Let the device go."""

@@ -7,20 +7,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import zmq
 
 from marey.command.messages import Event, Request, Verb
 from marey.command.serve import WELCOME, command_address, events_address
 from marey.errors import SessionError
+from marey.stream.closing import Closing
 
 _WELCOME = 5.0  # s
 _LOOK = 0.5  # s between two looks whether the session still runs
 
 
-class Listener:
+class Listener(Closing):
     """An iterator over the events of a session; a context manager.
 
     Args:
@@ -73,17 +73,6 @@ class Listener:
         """Stop listening."""
         self._socket.close(linger=0)
         self._context.term()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class Line:

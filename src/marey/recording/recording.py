@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from marey.errors import RecordingError
 from marey.recording.layout import RUN, folder_name
 from marey.recording.run import CLOSED, read_run, stream_folders
 from marey.recording.stream import RecordedStream
+from marey.stream.closing import Closing
 
 
-class Recording:
+class Recording(Closing):
     """A recording as it was when it was opened, maybe still being written: streams by name.
 
     Attributes:
@@ -68,17 +68,6 @@ class Recording:
     def close(self) -> None:
         """Forget the streams; files stay mapped only as long as arrays of them are in use."""
         self._streams.clear()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def open_recording(path: str | Path, *, rescue: bool = False) -> Recording:

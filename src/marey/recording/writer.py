@@ -13,7 +13,6 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from marey.errors import RecordingError
@@ -33,6 +32,7 @@ from marey.recording.layout import (
 from marey.recording.run import CLOSED, RECORDING, read_run, read_spec, stream_folders
 from marey.recording.stream_writer import Item, StreamWriter
 from marey.recording.zarray import group
+from marey.stream.closing import Closing
 from marey.stream.spec import Spec
 
 if sys.platform != "win32":
@@ -44,7 +44,7 @@ PUBLISH_INTERVAL = 0.5
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class RecordingWriter:
+class RecordingWriter(Closing):
     """A recording while it is written; make one with `create` or `resume`.
 
     Whatever `append` has returned from stays readable, also while writing goes on and after the
@@ -231,17 +231,6 @@ class RecordingWriter:
                     last_first.callback(stream.close)
         except OSError as error:
             raise self._failure(error) from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _publish(self) -> None:
         self._due = time.monotonic() + PUBLISH_INTERVAL

@@ -7,13 +7,13 @@ import shutil
 from math import ceil
 from operator import gt
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from marey._native import Ring, Writer
 from marey.errors import StreamError, StreamTooLarge
+from marey.stream.closing import Closing
 from marey.stream.spec import Spec
 
 _UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -56,7 +56,7 @@ def slots_for(buffer: str, spec: Spec) -> int:
     return max(_FEWEST, wanted)
 
 
-class Stream:
+class Stream(Closing):
     """The one writer of a stream: creates its ring, resumes one that a dead writer left.
 
     If a ring of that name exists with another layout, it is replaced and its readers follow; the
@@ -126,17 +126,6 @@ class Stream:
                 they do after a crash.
         """
         self._writer.close(ended=ended)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _check_fits(folder: Path, name: str, spec: Spec, slots: int, lossless: bool) -> None:
