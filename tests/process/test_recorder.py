@@ -166,6 +166,33 @@ def test_it_starts_and_stops_when_asked(tmp_path: Path) -> None:
         assert open_recording(run).complete
 
 
+def changes(path: str) -> list[dict[str, Any]]:
+    """Changed settings of the camera, as a recording has them."""
+    events = open_recording(path).events
+    return [e for e in events if (e["kind"], e["node"]) == ("setting", "cam")]
+
+
+def test_settings_that_change_meanwhile_stand_in_the_recording(tmp_path: Path) -> None:
+    session = Session(
+        "bench",
+        cam=Replay(path=film(tmp_path, 50), rate=400, loop=True),
+        rec=Recorder(sources=["cam"], folder=str(tmp_path / "data")),
+    )
+    with session.running() as lab:
+        lab.cam.set(rate=300)  # before the recording: not in it
+        path = lab.rec.start(name="one")["path"]
+        watch(lab, 5)
+        for rate in (200.0, 100.0):
+            lab.cam.set(rate=rate)
+            wanted = {"rate": rate}
+            await_that(lab, lambda w=wanted: w in [e["data"]["values"] for e in changes(path)])
+        lab.rec.stop()
+    told = changes(path)
+    assert [event["data"]["values"] for event in told] == [{"rate": 200.0}, {"rate": 100.0}]
+    seqs = [event["data"]["seq"] for event in told]
+    assert 0 < seqs[0] <= seqs[1]
+
+
 def test_what_was_purged_is_a_gap_with_its_cause(tmp_path: Path) -> None:
     session = Session(
         "bench",

@@ -23,6 +23,9 @@ VERSION = 1
 RUN = "run.json"
 """What the run is: session, settings, host, times, state. Its presence makes a folder a run."""
 
+EVENTS_FILE = "events.jsonl"
+"""What happened in the session meanwhile, one JSON object a line."""
+
 LOCK = ".lock"
 """Held by the writer (flock), so that two never append to one run."""
 

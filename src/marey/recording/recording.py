@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from marey.errors import RecordingError
-from marey.recording.layout import RUN, folder_name
+from marey.recording.layout import EVENTS_FILE, RUN, folder_name
 from marey.recording.run import CLOSED, read_run, stream_folders
 from marey.recording.stream import RecordedStream
 from marey.stream.closing import Closing
@@ -42,6 +43,18 @@ class Recording(Closing):
     def complete(self) -> bool:
         """Whether the recording was ended in order; otherwise it goes on, or its writer died."""
         return self.metadata.get("state") == CLOSED
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What happened in the session meanwhile, in its order.
+
+        Each has `time` (Unix, ns), `node`, `kind` and `data`: changed settings with the `seq` from
+        which they hold, log lines, errors, losses, states of nodes.
+        """
+        file = self.path / EVENTS_FILE
+        lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+        # A writer that was killed may have left half a line.
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def __len__(self) -> int:
         return len(self._folders)

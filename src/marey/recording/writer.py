@@ -19,6 +19,7 @@ from marey.errors import RecordingError
 from marey.recording.gaps import FULL
 from marey.recording.layout import (
     DEFAULT_CHUNK,
+    EVENTS_FILE,
     FORMAT,
     LOCK,
     META,
@@ -155,6 +156,18 @@ class RecordingWriter(Closing):
         """
         try:
             self._note(**notes)
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def tell(self, event: str) -> None:
+        """Add an event of the session, one JSON object, to the run's logbook.
+
+        Raises:
+            RecordingError: the disk is full or refuses.
+        """
+        try:
+            with (self.path / EVENTS_FILE).open("a") as file:
+                file.write(event + "\n")
         except OSError as error:
             raise self._failure(error) from error
 

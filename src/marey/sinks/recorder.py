@@ -6,12 +6,13 @@ import json
 import re
 import time
 from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import PrivateAttr
 
-from marey.command import Asker
+from marey.command import Asker, Listener
 from marey.errors import MareyError, RecordingError, StreamMissing
 from marey.lab import stream_accounts
 from marey.node import Setting, Sink, action
@@ -23,6 +24,8 @@ from marey.stream.ledger import PURGED
 
 _PATIENCE = 0.5  # s for a node to tell its settings; recording does not wait for a hung one
 _SLICE = 0.1  # s of catching up between two rounds of the node's loop
+_LISTEN = 0.2  # s between two looks what happened in the session
+_KEPT = {"setting", "log", "error", "state", "lost", "outage"}
 _SILENCE = 5.0  # s between two log lines about a disk that stays full
 _UNITS = {"s": 1, "min": 60, "h": 3600, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
@@ -78,6 +81,8 @@ class Recorder(Sink):
     _until: float | None = None
     _most: float | None = None
     _complained: float = 0.0
+    _events: Listener | None = None
+    _listened: float = 0.0
 
     def open(self) -> None:
         """Begin to record, or go on with what was being recorded when the process died.
@@ -185,9 +190,18 @@ class Recorder(Sink):
             known = self._open_stream(writer, name, frame)
             self._streams[name] = known, frame.epoch
         writer.append(known, frame)
+        if time.monotonic() - self._listened > _LISTEN:
+            self._note_events(writer)
         full = self._most is not None and writer.nbytes >= self._most
         if full or (self._until is not None and time.monotonic() >= self._until):
             self._end(f"its limit of {self.limit} was reached")
+
+    def _note_events(self, writer: RecordingWriter) -> None:
+        """Keep what was told in the session since the last look."""
+        self._listened = time.monotonic()
+        while self._events is not None and (event := self._events.next(0)) is not None:
+            if event.kind in _KEPT:
+                writer.tell(event.model_dump_json())
 
     def _open_stream(self, writer: RecordingWriter, name: str, frame: Frame) -> str:
         """Make room for what the stream's writer now makes; returns the name in the recording.
@@ -261,6 +275,7 @@ class Recorder(Sink):
         self._streams = {}
         self._asked = "settings" in writer.metadata
         self._set_limit()
+        self._events = self.lab.events()
         self.path = str(writer.path.resolve())
         self.recording = True
         self._remember(self.path)
@@ -285,6 +300,11 @@ class Recorder(Sink):
 
     def _finish(self, writer: RecordingWriter, reason: str = "") -> None:
         notes: dict[str, Any] = {"ended_because": reason} if reason else {}
+        if self._events is not None:
+            with suppress(RecordingError):  # on a full disk
+                self._note_events(writer)
+            self._events.close()
+            self._events = None
         writer.close(ledger={"streams": stream_accounts(self.lab.folder)}, **notes)
 
     def _fail(self, error: RecordingError) -> None:
