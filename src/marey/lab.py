@@ -148,9 +148,13 @@ class Lab(Closing):
         values: dict[str, Any] = self.ask("session", "get")
         return values
 
-    def events(self) -> Listener:
-        """Events from now on: log lines, changed settings, progress, states, errors, losses."""
-        return self._asker.listen()
+    def events(self, patience: float = 5.0) -> Listener:
+        """Events from now on: log lines, changed settings, progress, states, errors, losses.
+
+        Args:
+            patience: how long to wait until it is sure that no event is missed, s; 0 not to wait.
+        """
+        return self._asker.listen(patience)
 
     def status(self) -> dict[str, Any]:
         """Live counters: `streams` (see `ledger`) and `nodes` (state, cpu, rss, restarts, pid)."""

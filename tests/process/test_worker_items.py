@@ -26,7 +26,7 @@ def test_pixels_and_stamps_arrive_exactly(
     file = tmp_path / "kept"
     Session(
         "bench",
-        cam=Counter(shape=(5, 9), dtype=dtype, colour=colour, rate=2000, count=300, block=block),
+        cam=Counter(shape=(5, 9), dtype=dtype, color=colour, rate=2000, count=300, block=block),
         keep=Keep(file=str(file)),
     ).run()
     items = kept(file)

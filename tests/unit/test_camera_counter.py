@@ -45,7 +45,7 @@ def taken(camera: Counter, out: Array, count: int) -> list[tuple[int, int]]:
     ("dtype", "colour"), [("u8", False), ("u8", True), ("u16", False), ("f32", False)]
 )
 def test_pixels_tell_the_frame(dtype: str, colour: bool) -> None:
-    camera, out = opened(dtype=dtype, colour=colour)
+    camera, out = opened(dtype=dtype, color=colour)
     assert out.shape == ((5, 7, 3) if colour else (5, 7))
     assert taken(camera, out, 300) == [(k, k) for k in range(300)]
     np.testing.assert_array_equal(out, expected(299, out.shape, out.dtype))
@@ -218,7 +218,7 @@ def test_changing_the_trigger_goes_on_counting() -> None:
         ({"rate": 0}, "rate"),
         ({"shape": (1, 7)}, "shape"),
         ({"counter_bits": 20}, "counter_bits"),
-        ({"dtype": "f32", "colour": True}, "dtype"),
+        ({"dtype": "f32", "color": True}, "dtype"),
         ({"block": 0}, "block"),
     ],
 )

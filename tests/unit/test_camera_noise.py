@@ -72,10 +72,10 @@ def test_the_same_seed_makes_the_same_frames(mode: str) -> None:
 
 
 def test_colour_frames_have_three_channels_and_their_format_is_told() -> None:
-    camera = Noise(shape=(32, 48), colour=True)
+    camera = Noise(shape=(32, 48), color=True)
     assert camera.describe().shape == (32, 48, 3)
     assert camera.describe().pixel_format == "RGB8"
-    seen = frames(2, shape=(32, 48), colour=True, mode="gaussian")
+    seen = frames(2, shape=(32, 48), color=True, mode="gaussian")
     assert np.abs(np.corrcoef(seen.reshape(-1, 3).T) - np.eye(3)).max() < 0.1
 
 
@@ -85,7 +85,7 @@ def test_colour_frames_have_three_channels_and_their_format_is_told() -> None:
         ({"rate": 0.05}, "rate"),
         ({"rate": 200_001}, "rate"),
         ({"dtype": "u32"}, "dtype"),
-        ({"dtype": "u16", "colour": True}, "dtype"),
+        ({"dtype": "u16", "color": True}, "dtype"),
         ({"shape": (0, 5)}, "shape"),
         ({"mode": "loud"}, "mode"),
     ],

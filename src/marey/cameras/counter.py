@@ -39,7 +39,7 @@ class Counter(SimulatedCamera, BlockCamera):
     dtype: Literal["u8", "u16", "f32"] = Setting(
         "u8", apply="reopen", description="type of a pixel"
     )
-    colour: bool = Setting(False, apply="reopen", description="three channels, RGB; u8 only")
+    color: bool = Setting(False, apply="reopen", description="three channels, RGB; u8 only")
     free_running: bool = Setting(
         False, apply="reopen", description="as fast as frames are taken, whatever `rate` says"
     )
@@ -72,9 +72,9 @@ class Counter(SimulatedCamera, BlockCamera):
 
     @model_validator(mode="after")
     def _fits(self) -> Counter:
-        if self.colour and self.dtype != "u8":
-            raise ValueError(f"dtype: found '{self.dtype}', expected 'u8' where colour is true")
-        pixels = self.shape[0] * self.shape[1] * (3 if self.colour else 1)
+        if self.color and self.dtype != "u8":
+            raise ValueError(f"dtype: found '{self.dtype}', expected 'u8' where color is true")
+        pixels = self.shape[0] * self.shape[1] * (3 if self.color else 1)
         if pixels < 8:
             raise ValueError(f"shape: found {self.shape}, expected 8 pixels or more for the number")
         return self
@@ -93,7 +93,7 @@ class Counter(SimulatedCamera, BlockCamera):
 
     def describe(self) -> Spec:
         """Frames of `shape`; `meta["counter_bits"]` tells where the device's counter wraps."""
-        return self.spec_of(self.shape, self.dtype, self.colour, counter_bits=self.counter_bits)
+        return self.spec_of(self.shape, self.dtype, self.color, counter_bits=self.counter_bits)
 
     def grab(self, out: np.ndarray[Any, Any]) -> Stamp | None:
         """Write the next frame's number.

@@ -30,7 +30,7 @@ class Noise(SimulatedCamera):
     dtype: Literal["u8", "u16", "f32"] = Setting(
         "u8", apply="reopen", description="type of a pixel"
     )
-    colour: bool = Setting(False, apply="reopen", description="three channels, RGB; u8 only")
+    color: bool = Setting(False, apply="reopen", description="three channels, RGB; u8 only")
     mode: Literal["uniform", "gaussian", "cached"] = Setting(
         "cached", apply="reopen", description="distribution of the pixels"
     )
@@ -50,9 +50,9 @@ class Noise(SimulatedCamera):
     _pool: np.ndarray[Any, Any]
 
     @model_validator(mode="after")
-    def _eight_bit_colour(self) -> Noise:
-        if self.colour and self.dtype != "u8":
-            raise ValueError(f"dtype: found '{self.dtype}', expected 'u8' where colour is true")
+    def _eight_bit_color(self) -> Noise:
+        if self.color and self.dtype != "u8":
+            raise ValueError(f"dtype: found '{self.dtype}', expected 'u8' where color is true")
         return self
 
     def open(self) -> None:
@@ -66,11 +66,11 @@ class Noise(SimulatedCamera):
             # sees every _LINE-th entry only: each such set has the whole distribution.
             strata = np.tile(self._table[8::16], (_LINE, 1))
             pool = np.random.default_rng(self.seed).permuted(strata, axis=1).T.ravel()
-            self._pool = np.resize(pool, pool.size + self.shape[1] * (3 if self.colour else 1))
+            self._pool = np.resize(pool, pool.size + self.shape[1] * (3 if self.color else 1))
 
     def describe(self) -> Spec:
-        """Frames of `shape`, with three channels where `colour` is set."""
-        return self.spec_of(self.shape, self.dtype, self.colour, counter_bits=64)
+        """Frames of `shape`, with three channels where `color` is set."""
+        return self.spec_of(self.shape, self.dtype, self.color, counter_bits=64)
 
     def grab(self, out: np.ndarray[Any, Any]) -> Stamp | None:
         """Fill the next frame."""

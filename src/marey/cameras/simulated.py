@@ -100,11 +100,11 @@ class SimulatedCamera(Camera):
         return self.rate if isinstance(self._clock, Pacer) else 0.0
 
     def spec_of(
-        self, shape: tuple[int, int], dtype: str, colour: bool = False, **meta: Any
+        self, shape: tuple[int, int], dtype: str, color: bool = False, **meta: Any
     ) -> Spec:
         """Frames of (height, width), with three channels where they are in colour."""
-        pixels = "RGB8" if colour else _FORMATS[dtype]
-        whole = (*shape, 3) if colour else shape
+        pixels = "RGB8" if color else _FORMATS[dtype]
+        whole = (*shape, 3) if color else shape
         return Spec(whole, DTYPES[dtype], self.nominal_rate, pixels, meta=meta)
 
     def close(self) -> None:

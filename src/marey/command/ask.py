@@ -144,9 +144,9 @@ class Asker:
                 return
         socket.close()
 
-    def listen(self) -> Listener:
-        """Listen to the session's events from now on."""
-        return Listener(self._folder, self._running)
+    def listen(self, patience: float) -> Listener:
+        """Listen to the session's events from now on; see `Listener`."""
+        return Listener(self._folder, self._running, patience)
 
     def close(self) -> None:
         """Close all sockets; a question that still waits for its answer is waited for."""

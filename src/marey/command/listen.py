@@ -16,7 +16,6 @@ from marey.command.serve import WELCOME, command_address, events_address
 from marey.errors import SessionError
 from marey.stream.closing import Closing
 
-_WELCOME = 5.0  # s
 _LOOK = 0.5  # s between two looks whether the session still runs
 
 
@@ -26,12 +25,15 @@ class Listener(Closing):
     Args:
         folder: the session's runtime folder.
         running: tells whether the session still runs, so that nobody listens to the dead.
+        patience: how long to wait until it is sure that no event is missed, s; 0 not to wait.
 
     Raises:
         SessionError: the session does not answer.
     """
 
-    def __init__(self, folder: Path, running: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self, folder: Path, running: Callable[[], bool] = lambda: True, patience: float = 5.0
+    ) -> None:
         self.over = False
         """Whether the session has ended: no event will come any more."""
         self._running = running
@@ -41,8 +43,8 @@ class Listener(Closing):
         self._socket.setsockopt(zmq.RCVHWM, 0)
         self._socket.connect(events_address(folder))
         # The welcome tells that the subscription stands: no event is missed from here on.
-        until = time.monotonic() + _WELCOME
-        while not self._socket.poll(int(_LOOK * 1000)):
+        until = time.monotonic() + patience
+        while patience and not self._socket.poll(int(_LOOK * 1000)):
             if not running() or time.monotonic() > until:
                 self.close()
                 raise SessionError(f"session in {folder}: its supervisor tells no events")

@@ -275,7 +275,7 @@ class Recorder(Sink):
         self._streams = {}
         self._asked = "settings" in writer.metadata
         self._set_limit()
-        self._events = self.lab.events()
+        self._events = self.lab.events(patience=0)  # frames do not wait
         self.path = str(writer.path.resolve())
         self.recording = True
         self._remember(self.path)
