@@ -55,6 +55,11 @@ class ReadingStep(Step):
             reader.close()
         super().close(ended)
 
+    def _torn(self, stream: str, items: range) -> None:
+        """Report what was overwritten in use; who only wants the newest has lost nothing by it."""
+        if self.node.reads == "every":
+            self._report(stream, items, TORN)
+
     def _purge(self) -> dict[str, int]:
         passed = {name: reader.purge() for name, reader in self._readers.items()}
         self._causes.update({name: PURGED for name, n in passed.items() if n})
@@ -163,7 +168,7 @@ class ProcessorStep(ReadingStep):
                 raise
         if not item.valid():
             self._emitted.clear()
-            self._report(source, items, TORN)
+            self._torn(source, items)
             return False
         stamps = {"source_seq": times.seq, "host_time": times.host, "mono_time": times.mono}
         self._emitted = [e for e in self._emitted if times.seq >= self._done.get(e[0], 0)]
@@ -211,5 +216,5 @@ class SinkStep(ReadingStep):
             if frame.valid():
                 self._report(name, range(frame.seq, frame.seq + 1), _FAILED)
                 raise
-        if not reader.release() and self.node.reads == "every":
-            self._report(name, range(frame.seq, frame.seq + 1), TORN)
+        if not reader.release():
+            self._torn(name, range(frame.seq, frame.seq + 1))
