@@ -1,4 +1,4 @@
-"""What the ring costs and gives, beside memcpy, MagScope's VideoBuffer and CRAPPY's Camera block.
+"""What the ring costs and gives, beside memcpy and its peers (see `stream_peers.py`).
 
     python bench/stream.py [SECONDS]
 
@@ -26,7 +26,7 @@ import numpy as np
 
 from marey.stream import Source, Spec, Stream
 from report import Row, report
-from stream_programs import MEMORY, Case, Told
+from stream_case import MEMORY, Case, Told
 
 SIZES: list[tuple[tuple[int, int], str]] = [
     ((64, 64), "u1"),
@@ -37,6 +37,7 @@ Programs = dict[str, tuple[str, dict[str, Any]]]
 """What is measured: which program, and with which fields of its `Case`."""
 BLOCKS = {64: 256, 512: 16}
 """Frames of a block by the height of a frame; larger frames gain nothing by blocks."""
+PEERS = ("iceoryx2", "lock", "crappy", "magscope")
 REPEATS = 5
 
 
@@ -181,18 +182,17 @@ def size_rows(table: Table, shape: tuple[int, int], dtype: str) -> list[Row]:
         "marey": ("marey", {}),
         "marey in blocks": ("marey", {"block": block}),
         "marey, 3 readers": ("marey", {"block": block, "readers": 3}),
-        "crappy": ("crappy", {}),
-        "magscope": ("magscope", {}),
+        **{peer: (peer, {}) for peer in PEERS},
     }
     free = table.measure(programs, shape=shape, dtype=dtype, rate=0)
     for name, told in free.items():
         rows.append(Row(f"{size}, free running: {name} writes", told["written"], "frames/s"))
         rows.append(Row(f"{size}, free running: {name} reads", told["read"], "frames/s each"))
-    for peer in ("crappy", "magscope"):
+    for peer in PEERS:
         if peer in free and free["marey in blocks"]["read"]:
             ratio = free["marey in blocks"]["read"] / (free[peer]["read"] or 1)
             rows.append(Row(f"{size}, free running: marey reads, in {peer}s", ratio, "x"))
-    paced = {name: programs[name] for name in ("marey", "crappy", "magscope")}
+    paced = {name: programs[name] for name in ("marey", *PEERS)}
     paced["bare wake-up"] = ("wakeup", {})
     paced["marey, 3 readers"] = ("marey", {"readers": 3})
     at_1_khz = table.measure(paced, shape=shape, dtype=dtype, rate=1000)

@@ -99,9 +99,7 @@ class SimulatedCamera(Camera):
         """Frames per second as `Spec.rate` tells them: 0 where nobody knows."""
         return self.rate if isinstance(self._clock, Pacer) else 0.0
 
-    def spec_of(
-        self, shape: tuple[int, int], dtype: str, color: bool = False, **meta: Any
-    ) -> Spec:
+    def spec_of(self, shape: tuple[int, int], dtype: str, color: bool = False, **meta: Any) -> Spec:
         """Frames of (height, width), with three channels where they are in colour."""
         pixels = "RGB8" if color else _FORMATS[dtype]
         whole = (*shape, 3) if color else shape
