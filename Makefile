@@ -9,7 +9,7 @@ SOURCES := pyproject.toml CMakeLists.txt $(wildcard cmake/* native/*/* native/*/
 ARGS ?=
 EXTRAS := dev,oracle
 
-.PHONY: demo test check lint types floors native-test sanitize clean-clone docs wheel clean
+.PHONY: demo test check lint types floors native-test sanitize clean-clone chaos docs wheel clean
 
 demo: $(INSTALLED)
 	$(BIN)/marey demo $(ARGS)
@@ -35,6 +35,10 @@ native-test: $(INSTALLED)
 
 sanitize: $(INSTALLED)
 	PATH="$(CURDIR)/$(BIN):$$PATH" native/tests/run thread address
+
+# Minutes of random faults to whole sessions; `make test` has seconds of them.
+chaos: $(INSTALLED)
+	MAREY_CHAOS_SECONDS=60 $(BIN)/python -m pytest -s tests/faults $(ARGS)
 
 # The README's two commands as a newcomer meets them: a fresh clone, a fresh environment.
 clean-clone:

@@ -20,6 +20,7 @@ from playwright.sync_api import Page
 import marey
 from marey import Lab, open_recording
 from marey.errors import MareyError
+from support.balance import check_balance, check_recording
 from support.shell import COMMAND
 from support.waiting import eventually
 
@@ -94,30 +95,14 @@ def test_each_node_is_killed_in_turn(page: Page, runtime: Path, data: Path) -> N
         )
         page.goto("about:blank")
 
-    # All of it is accounted for.
-    lost: Counter[tuple[str, str]] = Counter()
-    for incident in ledger["incidents"]:
-        if incident["what"] == "lost":
-            lost[incident["stream"], incident["reader"]] += incident["count"]
-    for stream, facts in ledger["streams"].items():
-        for reader, account in facts["readers"].items():
-            if account["policy"] == "every":
-                assert account["received"] + account["lost"] == facts["published"], (stream, reader)
-                assert account["lost"] == lost[stream, reader], (stream, reader)
+    check_balance(ledger)
     assert Counter(i["node"] for i in ledger["incidents"] if i["what"] == "died") == Counter(NODES)
     assert [i["node"] for i in ledger["incidents"] if i["what"] == "outage"] == ["cam"]
     assert ledger["streams"]["cam"]["epochs"][-1]["epoch"] == 2
 
-    # What the ledger says of the recorder is what the recording holds.
     (run,) = data.iterdir()
     recording = open_recording(run)
-    assert recording.complete
-    for stream in ("cam", "cam.truth", "tracks"):
-        facts, kept = ledger["streams"][stream], recording[stream]
-        account = facts["readers"]["rec"]
-        missing = [seq for gap in kept.gaps for seq in gap.lost]
-        assert len(kept) == account["received"]
-        assert sorted([*kept.stamps["seq"].tolist(), *missing]) == list(range(facts["published"]))
+    check_recording(recording, ledger, "rec")
     # Every frame that was not lost on the way has its hundred rows.
     sources = recording["tracks"].stamps["source_seq"]
     assert (np.diff(sources.astype(np.int64)) > 0).all()

@@ -28,7 +28,8 @@ def words(kind: str, data: dict[str, Any]) -> str:
             return f"{data['state']}: {error}" if error else str(data["state"])
         case "lost":
             who = f" by {data['reader']}" if data["reader"] else ""
-            return f"{data['count']} of {data['stream']}{who} at {data['first']}: {data['cause']}"
+            where = "" if data["first"] is None else f" at {data['first']}"
+            return f"{data['count']} of {data['stream']}{who}{where}: {data['cause']}"
         case "outage":
             gone = f"{data['seconds']:.3g} s"
             return f"{data['stream']} was away for {gone} before frame {data['seq']}"

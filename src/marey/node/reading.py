@@ -211,10 +211,10 @@ class SinkStep(ReadingStep):
     def _append(self, name: str, reader: Reader, frame: Frame) -> None:
         self._lost_before(name, frame)
         try:
-            self.node.append(name, frame)
+            intact = self.node.append(name, frame)
         except Exception:
             if frame.valid():
                 self._report(name, range(frame.seq, frame.seq + 1), _FAILED)
                 raise
-        if not reader.release():
+        if not reader.release(intact):
             self._torn(name, range(frame.seq, frame.seq + 1))

@@ -26,9 +26,12 @@ class Sink(Consumer):
     )
 
     @abstractmethod
-    def append(self, name: str, frame: Frame) -> None:
+    def append(self, name: str, frame: Frame) -> bool | None:
         """Take one item of the stream `name`.
 
         `frame.lost` is the range of `seq` that was lost just before it. What was taken counts
-        only if `frame.valid()` still holds afterwards; the worker counts it either way.
+        only if `frame.valid()` still holds afterwards.
+
+        Returns:
+            Whether it was taken intact; None to let the worker ask `frame.valid()`.
         """

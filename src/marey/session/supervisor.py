@@ -78,6 +78,8 @@ class Supervisor:
             finally:
                 self._stop_all()
                 self.ledger = self._account()
+                untold = self._flock.chronicle.untold(self.ledger["streams"], self._children)
+                self.ledger["incidents"] += untold
         if self._flock.failed:
             raise NodeFailed(self._flock.failed, self.ledger)
         return self.ledger
@@ -230,7 +232,7 @@ class Supervisor:
                 name: {"state": c.state, "restarts": c.restarts, "error": c.error}
                 for name, c in self._children.items()
             },
-            "incidents": self._flock.chronicle.incidents,
+            "incidents": list(self._flock.chronicle.incidents),
         }
 
     def _tell_state(self, state: str) -> None:

@@ -99,14 +99,15 @@ class Recorder(Sink):
         else:
             self.recording = False
 
-    def append(self, name: str, frame: Frame) -> None:
+    def append(self, name: str, frame: Frame) -> bool | None:
         """Keep an item, if a recording is being made."""
         if self._writer is None or (self._backlog is not None and name in self._backlog):
-            return
+            return None
         try:
-            self._keep(name, frame)
+            return self._keep(name, frame) or None
         except RecordingError as error:
             self._fail(error)
+            return None
 
     def changed(self, names: set[str]) -> None:
         """Start or stop when `recording` was set."""
@@ -182,19 +183,21 @@ class Recorder(Sink):
 
     # ------------------------------------------------------------ items
 
-    def _keep(self, name: str, frame: Frame) -> None:
+    def _keep(self, name: str, frame: Frame) -> bool:
+        """Keep an item; whether it is in the recording."""
         writer = self._writer
         assert writer is not None
         known, epoch = self._streams.get(name, ("", -1))
         if epoch != frame.epoch:
             known = self._open_stream(writer, name, frame)
             self._streams[name] = known, frame.epoch
-        writer.append(known, frame)
+        taken = writer.append(known, frame)
         if time.monotonic() - self._listened > _LISTEN:
             self._note_events(writer)
         full = self._most is not None and writer.nbytes >= self._most
         if full or (self._until is not None and time.monotonic() >= self._until):
             self._end(f"its limit of {self.limit} was reached")
+        return taken
 
     def _note_events(self, writer: RecordingWriter) -> None:
         """Keep what was told in the session since the last look."""
