@@ -188,7 +188,8 @@ class SinkStep(ReadingStep):
         node = self.node
         names = [] if node.on_demand else dict.fromkeys(node.sources or streams)
         for name in names:
-            self._attach(Source(self.folder, name, reader=node.name, keep=True))
+            reader = self._attach(Source(self.folder, name, reader=node.name, keep=True))
+            reader.settle_before(node.taken(name))
 
     def run(self, rung_before: int) -> None:
         idle = True

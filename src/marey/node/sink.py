@@ -25,6 +25,14 @@ class Sink(Consumer):
         description="names of the streams to read; none given: every stream of the session",
     )
 
+    def taken(self, name: str) -> int:
+        """The first item of the stream `name` that no earlier process of this node has taken.
+
+        Asked once after `open`, so that what a killed process took, but could not settle, counts as
+        received and is not given again.
+        """
+        return 0
+
     @abstractmethod
     def append(self, name: str, frame: Frame) -> bool | None:
         """Take one item of the stream `name`.

@@ -118,6 +118,11 @@ class StreamWriter:
             self._undo = undo.pop_all()
 
     @property
+    def next(self) -> int:
+        """The first item that is neither recorded nor told as missing."""
+        return self._next or 0
+
+    @property
     def lost(self) -> int:
         """How many items were published but not recorded."""
         return self._gaps.lost

@@ -21,13 +21,12 @@ from marey.session.guardian import Guardian
 from marey.session.place import claim, give_up, tell_guard
 from marey.session.post import Post
 from marey.session.session import Session
-from marey.session.wiring import missing_source, reads_nothing
+from marey.session.wiring import missing_source, reads_nothing, root_of
 
 _TICK = 0.05  # s between two looks at the children
 _CLOSE = 10.0  # s that a node has to finish its item and close
 _TERM = 1.0  # s between SIGTERM and SIGKILL
 _DRAIN = 10.0  # s without any progress after which readers are not waited for any more
-_SOURCES = ("camera", "device", "node")
 _ORDER = ("sink", "processor", "device", "camera", "node")
 _UNOPENED = ("starting", "waiting")
 _OVER = ("ended", "stopped", "failed")
@@ -241,27 +240,45 @@ class Supervisor:
     # ------------------------------------------------------------ stop
 
     def _stop_all(self) -> None:
-        """Cameras and devices first; the others finish what is left and end by themselves."""
+        """Cameras first, then devices; the others finish what is left and end by themselves.
+
+        What follows a camera finishes before devices are stopped: it may still ask for them.
+        """
         self._stopping.set()
         self._tell_state("stopping")
         children = list(self._children.values())
         if self._began is None:
             self._flock.phase = "giving up"
         else:
-            sources = in_role(children, *_SOURCES)
-            self._end(sources)
-            for child in sources:
-                self._flock.end_streams(child)  # one that had to be killed leaves no one waiting
-            readers = [c for c in children if c not in sources and not reads_nothing(c.node)]
-            self._drain(readers)
+            cameras, devices = in_role(children, "camera"), in_role(children, "device", "node")
+            nodes = self.session.nodes
+            followers = [
+                c
+                for c in in_role(children, "processor")
+                if self._children[root_of(c.name, nodes)] in cameras
+            ]
+            self._end_sources(cameras)
+            if devices:
+                self._drain(followers)
+            self._end_sources(devices)
+            readers = in_role(children, "processor", "sink")
+            self._drain([c for c in readers if not reads_nothing(c.node)])
         self._end(children)
+
+    def _end_sources(self, children: list[Child]) -> None:
+        self._end(children)
+        for child in children:
+            self._flock.end_streams(child)  # one that had to be killed leaves no one waiting
 
     def _drain(self, readers: list[Child]) -> None:
         """Wait for readers to finish what is left, as long as they get on with it."""
         before = -1
+        names = {child.name for child in readers}
         while any(c.comes for c in readers):
-            accounts = stream_accounts(self.folder).values()
-            settled = sum(r["received"] for a in accounts for r in a["readers"].values())
+            settled = 0
+            for account in stream_accounts(self.folder).values():
+                found = account["readers"]
+                settled += sum(found[name]["received"] for name in names & found.keys())
             if settled == before:
                 return
             before = settled

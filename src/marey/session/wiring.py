@@ -60,6 +60,15 @@ def missing_source(name: str, node: Node, streams: Mapping[str, list[str]]) -> s
     return ""
 
 
+def root_of(name: str, nodes: Mapping[str, Node]) -> str:
+    """The node at which a chain of processors begins, such as their camera."""
+    node = nodes[name]
+    while isinstance(node, Processor):
+        name = node.source.partition(".")[0]
+        node = nodes[name]
+    return name
+
+
 def _writes(node: Node) -> bool:
     return not isinstance(node, Sink) and not (
         isinstance(node, Device) and not hasattr(type(node), "row")

@@ -99,6 +99,13 @@ class Recorder(Sink):
         else:
             self.recording = False
 
+    def taken(self, name: str) -> int:
+        """Where a recording that goes on ends."""
+        if self._writer is None:
+            return 0
+        known = [s for n, s in self._writer.streams.items() if n.partition("@")[0] == name]
+        return max((stream.next for stream in known), default=0)
+
     def append(self, name: str, frame: Frame) -> bool | None:
         """Keep an item, if a recording is being made."""
         if self._writer is None or (self._backlog is not None and name in self._backlog):
