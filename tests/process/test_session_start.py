@@ -14,6 +14,7 @@ import marey
 from marey import Session
 from marey.errors import NodeError, NodeFailed, SessionError
 from marey.lab import sessions
+from marey.processors import Spots
 from support.nodes import Keep, Motor, Sum, Ticker, Truthful
 from support.waiting import eventually, kept
 
@@ -318,3 +319,9 @@ def test_a_path_too_long_for_sockets_is_refused(
     with pytest.raises(SessionError, match=r"set MAREY_RUNTIME_DIR to a shorter one"):
         Session("bench", cam=Ticker()).run()
     assert list(deep.iterdir()) == []
+
+
+def test_a_processor_of_pictures_refuses_rows(runtime: Path) -> None:
+    session = Session("bench", cam=Ticker(), sums=Sum(source="cam"), spots=Spots(source="sums"))
+    with pytest.raises(NodeError, match=r"^spots\.source: 'sums' has rows, expected frames$"):
+        session.run()

@@ -55,6 +55,7 @@ export function Contrast({ model }: { model: ViewModel }) {
     }
     model.limits.value = { ...moved, auto: false };
   };
+  const hold = () => (model.limits.value = { ...model.limits.value, auto: false });
   const slider = (which: "lo" | "hi", at: number) => (
     <input
       type="range"
@@ -79,13 +80,13 @@ export function Contrast({ model }: { model: ViewModel }) {
       >
         auto
       </button>
-      <Limit label="Black level as a number" shown={lo} commit={(v) => set({ lo: v })} />
+      <Limit label="Black level as a number" shown={lo} hold={hold} commit={(v) => set({ lo: v })} />
       <div class="histogram">
         <canvas ref={canvas} />
         {slider("lo", lo)}
         {slider("hi", hi)}
       </div>
-      <Limit label="White level as a number" shown={hi} commit={(v) => set({ hi: v })} />
+      <Limit label="White level as a number" shown={hi} hold={hold} commit={(v) => set({ hi: v })} />
       <select
         aria-label="Colours"
         value={model.map.value}
@@ -99,12 +100,21 @@ export function Contrast({ model }: { model: ViewModel }) {
   );
 }
 
-function Limit(props: { label: string; shown: number; commit: (v: number) => void }) {
+interface LimitProps {
+  label: string;
+  shown: number;
+  /** Somebody is about to type: the value must stand still. */
+  hold: () => void;
+  commit: (v: number) => void;
+}
+
+function Limit(props: LimitProps) {
   const text = Number.isInteger(props.shown) ? plain(props.shown) : value(props.shown);
   return (
     <input
       class="limit-number"
       inputMode="decimal"
+      onFocus={props.hold}
       aria-label={props.label}
       value={text}
       onChange={(event) => {

@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr, field_validator
 from marey.errors import ActionError, SettingError, TableError
 from marey.node import Processor, Setting, action
 from marey.processors.find import find_beads
-from marey.processors.gray import full_scale, gray
+from marey.processors.gray import full_scale, gray, require_frames
 from marey.processors.group import Group, Limits, groups_of
 from marey.processors.lookup import LEAST_HEIGHTS, LookupTable
 from marey.processors.regions import LARGEST, SMALLEST, Regions, Roi
@@ -129,8 +129,10 @@ class BeadTracker(Processor):
         """One row for each bead, with units, and how a page can draw them.
 
         Raises:
+            SettingError: the source has rows instead of frames.
             TableError: the table was made at another scale than the camera has.
         """
+        require_frames(self, source)
         told = source.meta.get("nm_per_px")
         self._scale = self.nm_per_px or (float(told) if told else None)
         self._full_scale = full_scale(source)

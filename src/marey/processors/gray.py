@@ -9,10 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marey import _native
+from marey.errors import SettingError
+from marey.node import Processor
 from marey.stream import Spec
 
 KERNEL_TYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 """Types of pixels that the native kernels take as they are."""
+
+
+def require_frames(node: Processor, source: Spec) -> None:
+    """Refuse a source that does not carry pictures.
+
+    Raises:
+        SettingError: it has rows.
+    """
+    if source.is_rows or len(source.shape) < 2:
+        found = "rows" if source.is_rows else f"items of shape {source.shape}"
+        raise SettingError(f"{node.name}.source: '{node.source}' has {found}, expected frames")
 
 
 def gray(image: NDArray[Any]) -> NDArray[Any]:

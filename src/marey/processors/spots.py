@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from marey import _native
 from marey.node import Processor, Setting
-from marey.processors.gray import gray
+from marey.processors.gray import gray, require_frames
 from marey.stream import Block, Frame, Spec
 
 _SAMPLE = 5
@@ -58,7 +58,12 @@ class Spots(Processor):
     _map: NDArray[np.float32] | None = None
 
     def describe(self, source: Spec) -> Spec:
-        """Rows with their units, and how a page can draw them."""
+        """Rows with their units, and how a page can draw them.
+
+        Raises:
+            SettingError: the source has rows instead of frames.
+        """
+        require_frames(self, source)
         return Spec(
             (self.max_spots,),
             self.row,

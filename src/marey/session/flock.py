@@ -46,6 +46,8 @@ class Flock:
         self.children = children
         self.chronicle = Chronicle()
         self.phase: Literal["starting", "running", "giving up"] = "starting"
+        self.ending = False
+        """Whether the session comes to its end: who dies at once again is not waited for."""
         """A death while starting ends the start."""
         self.failed = ""
         """Why the first node failed for good."""
@@ -119,7 +121,8 @@ class Flock:
             if event.data.get("trace") and not event.data.get("known"):
                 log.error("%s", event.data["trace"].rstrip())
         elif event.kind == "log":
-            log.info("%s: %s", event.node, event.data["text"])
+            level = logging.getLevelNamesMapping().get(event.data["level"].upper(), logging.INFO)
+            log.log(level, "%s: %s", event.node, event.data["text"])
         self._post.publish(event)
 
     # ------------------------------------------------------------ processes
@@ -157,10 +160,11 @@ class Flock:
         self._incident("died", child.name, child.error)
         # One that came to its end and then failed to close has nothing left to do.
         again = child.state != "ended" and not child.leaving
-        if again and child.settings["restart"] != "never":
-            self._tell_state(child, delay=child.schedule())
-        else:
+        delay = child.schedule() if again and child.settings["restart"] != "never" else None
+        if delay is None or (self.ending and delay > 0):
             self.give_up(child)
+        else:
+            self._tell_state(child, delay=delay)
 
     def give_up(self, child: Child) -> None:
         """Do not start a node anew that has died."""
@@ -202,6 +206,8 @@ class Flock:
                 child.error, child.reported = str(data["text"]), True
             case "lost" | "outage":
                 self.chronicle.note(event)
+            case "log" if data["level"] == "error":
+                self.chronicle.tell("error", event.node, str(data["text"]))
         return True
 
     def _changed_state(self, child: Child, data: dict[str, Any]) -> bool:

@@ -245,6 +245,7 @@ class Supervisor:
         What follows a camera finishes before devices are stopped: it may still ask for them.
         """
         self._stopping.set()
+        self._flock.ending = True
         self._tell_state("stopping")
         children = list(self._children.values())
         if self._began is None:

@@ -77,6 +77,7 @@ class Recorder(Sink):
     _writer: RecordingWriter | None = None
     _streams: dict[str, tuple[str, int]] = PrivateAttr(default_factory=dict)
     _backlog: Backlog | None = None
+    _purged: set[str] = PrivateAttr(default_factory=set)
     _asked: bool = False
     _until: float | None = None
     _most: float | None = None
@@ -90,6 +91,7 @@ class Recorder(Sink):
         Raises:
             RecordingError: the folder cannot be written.
         """
+        self._events = self.lab.events(patience=0)  # frames do not wait
         told = self._recall()
         if told is None:
             if self.autostart or self.recording:
@@ -108,6 +110,8 @@ class Recorder(Sink):
 
     def append(self, name: str, frame: Frame) -> bool | None:
         """Keep an item, if a recording is being made."""
+        if time.monotonic() - self._listened > _LISTEN:
+            self._note_events()
         if self._writer is None or (self._backlog is not None and name in self._backlog):
             return None
         try:
@@ -128,6 +132,10 @@ class Recorder(Sink):
 
     def close(self) -> None:
         """End the recording; a restarted recorder goes on with it."""
+        self._note_events()
+        if self._events is not None:
+            self._events.close()
+            self._events = None
         if self._writer is not None:
             self._finish(self._writer)
 
@@ -181,11 +189,7 @@ class Recorder(Sink):
             By stream, how many items were passed over: lost, with the cause "purged".
         """
         passed = super().purge()
-        if self._writer is not None:
-            for name in passed:
-                known = self._writer.streams.get(self._streams.get(name, (name, -1))[0])
-                if known is not None:
-                    known.expected = PURGED
+        self._purged |= {name for name, n in passed.items() if n}
         return passed
 
     # ------------------------------------------------------------ items
@@ -198,20 +202,22 @@ class Recorder(Sink):
         if epoch != frame.epoch:
             known = self._open_stream(writer, name, frame)
             self._streams[name] = known, frame.epoch
+        if name in self._purged:
+            self._purged.discard(name)
+            writer.streams[known].expected = PURGED
         taken = writer.append(known, frame)
-        if time.monotonic() - self._listened > _LISTEN:
-            self._note_events(writer)
         full = self._most is not None and writer.nbytes >= self._most
         if full or (self._until is not None and time.monotonic() >= self._until):
             self._end(f"its limit of {self.limit} was reached")
         return taken
 
-    def _note_events(self, writer: RecordingWriter) -> None:
-        """Keep what was told in the session since the last look."""
+    def _note_events(self) -> None:
+        """Keep what was told in the session since the last look, if a recording is being made."""
         self._listened = time.monotonic()
         while self._events is not None and (event := self._events.next(0)) is not None:
-            if event.kind in _KEPT:
-                writer.tell(event.model_dump_json())
+            if self._writer is not None and event.kind in _KEPT:
+                with suppress(RecordingError):  # on a full disk, which the next item tells of
+                    self._writer.tell(event.model_dump_json())
 
     def _open_stream(self, writer: RecordingWriter, name: str, frame: Frame) -> str:
         """Make room for what the stream's writer now makes; returns the name in the recording.
@@ -263,6 +269,7 @@ class Recorder(Sink):
     # ------------------------------------------------------------ recordings
 
     def _begin(self, name: str) -> None:
+        self._note_events()  # what was before is not of this recording
         about = {"session": self.lab.name, "node": self.name, "nodes": self.lab.nodes}
         chunk = int(self.chunk * MIB)
         self._take(
@@ -285,12 +292,12 @@ class Recorder(Sink):
         self._streams = {}
         self._asked = "settings" in writer.metadata
         self._set_limit()
-        self._events = self.lab.events(patience=0)  # frames do not wait
         self.path = str(writer.path.resolve())
         self.recording = True
         self._remember(self.path)
 
     def _end(self, reason: str = "") -> dict[str, Any]:
+        self._note_events()
         writer = self._writer
         assert writer is not None
         self._writer = self._backlog = None
@@ -305,16 +312,12 @@ class Recorder(Sink):
             self._finish(writer, reason)
         finally:
             self.recording = False  # who sees this finds the recording closed
-        self.log.info("recorded %d items to %s", writer.items, self.path)
+        why = f": {reason}" if reason else ""
+        self.log.info("recorded %d items to %s%s", writer.items, self.path, why)
         return told
 
     def _finish(self, writer: RecordingWriter, reason: str = "") -> None:
         notes: dict[str, Any] = {"ended_because": reason} if reason else {}
-        if self._events is not None:
-            with suppress(RecordingError):  # on a full disk
-                self._note_events(writer)
-            self._events.close()
-            self._events = None
         writer.close(ledger={"streams": stream_accounts(self.lab.folder)}, **notes)
 
     def _fail(self, error: RecordingError) -> None:

@@ -48,6 +48,7 @@ def reader_account(account: dict[str, Any], head: int) -> dict[str, Any]:
 
 def stream_account(ring: Ring) -> dict[str, Any]:
     """The account of one stream and all its readers."""
+    accounts = ring.accounts()  # before the head: nobody has received what is not published
     facts = ring.facts()
     stamps = ring.stamps(_SAMPLE)
     late = (stamps["published"] - stamps["mono_time"]) / 1e9
@@ -68,13 +69,13 @@ def stream_account(ring: Ring) -> dict[str, Any]:
         "last_device_frame": None
         if not len(stamps) or stamps["device_frame"][-1] == UNKNOWN
         else int(stamps["device_frame"][-1]),
-        "readers": _readers(ring, facts["head"]),
+        "readers": _readers(accounts, facts["head"]),
     }
 
 
-def _readers(ring: Ring, head: int) -> dict[str, Any]:
+def _readers(accounts: list[dict[str, Any]], head: int) -> dict[str, Any]:
     readers: dict[str, Any] = {}
-    for account in ring.accounts():
+    for account in accounts:
         name = account["name"]
         if name in readers:
             name = f"{name}#{account['row']}"
