@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +18,6 @@ from marey.node.control import candidate, setting_message, unknown
 from marey.session.child import Child
 from marey.session.shared import SharedSettings
 
-_HEARING = 2.0  # s between the answers and what is told of the change
 log = logging.getLogger("marey.session")
 
 
@@ -33,8 +31,6 @@ class Change:
         wanted: the session-wide settings afterwards.
         before: what the running followers have now, by node.
         after: what they are to have, by node.
-        future: what they answer.
-        due: when the session tells of it even if not all have.
     """
 
     pending: Pending
@@ -43,7 +39,6 @@ class Change:
     before: dict[str, dict[str, Any]] = field(default_factory=dict)
     after: dict[str, dict[str, Any]] = field(default_factory=dict)
     future: Future[dict[str, Any]] | None = None
-    due: float | None = None
 
 
 class Agreement:
@@ -81,27 +76,13 @@ class Agreement:
         """Go on with what is asked for; returns the changes that just came to hold, if any."""
         held = None
         if self._present is not None and self._present.future is not None:
-            if not self._present.future.done() or not self._heard(self._present, children):
+            if not self._present.future.done():
                 return None
             held = self._conclude(self._present, self._present.future, children)
             self._present = None
         if self._present is None and self._waiting:
             self._begin(self._waiting.popleft(), children)
         return held
-
-    def _heard(self, change: Change, children: dict[str, Child]) -> bool:
-        """Whether all have told of the change: the session tells of it last."""
-        assert change.future is not None
-        if change.future.exception() is not None:
-            return True
-        if change.due is None:
-            change.due = time.monotonic() + _HEARING
-        told = change.future.result()
-        return time.monotonic() >= change.due or all(
-            children[name].settings.get(key) == value
-            for name in told
-            for key, value in change.after[name].items()
-        )
 
     def close(self) -> None:
         """Answer what still waits, and end."""
