@@ -130,9 +130,7 @@ class Table:
         self.seconds = seconds
         self.failed: dict[str, str] = {}
 
-    def measure(
-        self, programs: dict[str, tuple[str, dict[str, Any]]], **case: Any
-    ) -> dict[str, Told]:
+    def measure(self, programs: Programs, **case: Any) -> dict[str, Told]:
         """The median of each figure of each program; programs that fail are left out."""
         found: dict[str, list[Told]] = {name: [] for name in programs}
         for _ in range(3):
